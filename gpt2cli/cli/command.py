@@ -1,0 +1,81 @@
+"""The click command class of every gpt2 command: --config, -q and -v, and where each value came from."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from gpt2cli.cli.console import Console
+
+
+class Gpt2Command(click.Command):
+    """A command that knows --config, --quiet and --verbose, and hands its callback a Console through ctx.obj."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(["--config"], type=click.Path(dir_okay=False), is_eager=True, expose_value=False,
+                         callback=_read_config, metavar="FILE",
+                         help="TOML file with a table per command; flags and GPT2_* variables win over it."),
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, is_eager=True, callback=_set_quiet,
+                         help="Say only warnings and errors."),
+            click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, is_eager=True, callback=_set_verbose,
+                         help="Say every option's value and where it came from."),
+        ]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the callback with a Console that is taken away at the end."""
+        console = Console(f"gpt2 {self.name}", quiet=ctx.meta.get("gpt2.quiet", False))
+        ctx.obj = console
+        if ctx.meta.get("gpt2.verbose"):
+            for line in _settings(ctx):
+                console.note(line)
+        try:
+            return super().invoke(ctx)
+        finally:
+            console.close()
+
+
+def _settings(ctx: click.Context) -> list[str]:
+    words = {
+        ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "environment",
+        ParameterSource.DEFAULT_MAP: "config file", ParameterSource.DEFAULT: "default",
+    }
+    lines = []
+    for name, value in ctx.params.items():
+        source = ctx.get_parameter_source(name)
+        lines.append(f"{name} = {value!r} ({words.get(source, 'default') if source else 'default'})")
+    return lines
+
+
+def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta["gpt2.quiet"] = value
+
+
+def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta["gpt2.verbose"] = value
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    from gpt2cli.cli.main import COMMANDS
+
+    try:
+        with open(value, "rb") as file:
+            config = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{value} is not TOML: {error}", ctx) from None
+    for table, content in config.items():
+        if table not in COMMANDS or not isinstance(content, dict):
+            raise click.UsageError(f"{value}: [{table}] is no table of a gpt2 command", ctx)
+    table = config.get(ctx.command.name or "", {})
+    known = {option.removeprefix("--").replace("-", "_"): param.name
+             for param in ctx.command.params if isinstance(param, click.Option) for option in param.opts}
+    unknown = [key for key in table if key.replace("-", "_") not in known]
+    if unknown:
+        raise click.UsageError(f"{value}: [{ctx.command.name}] has unknown key {unknown[0]!r}", ctx)
+    ctx.default_map = {str(known[key.replace("-", "_")]): entry for key, entry in table.items()}

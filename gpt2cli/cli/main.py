@@ -1,0 +1,223 @@
+"""The command table and entry(): exit statuses, signals, and a stdout whose reader may leave.
+
+Exit status: 0 done; 1 failure; 2 usage; 65 bad input; 74 I/O error; 75 stopped early, run again; 128+n by signal n.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import io
+import os
+import signal
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+import gpt2cli
+from gpt2cli.cli import signals
+from gpt2cli.cli.console import say
+from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "webtext-scrape": ("corpus", "webtext_scrape", "Reddit links to clean, de-duplicated documents."),
+    "bpe-train": ("tokens", "bpe_train", "Train a byte-level BPE vocabulary."),
+    "bpe-tokenize": ("tokens", "bpe_tokenize", "Documents or text to a token shard."),
+    "pack": ("tokens", "pack", "Token shards to a training set with a validation split."),
+    "train": ("model", "train", "Train GPT-2 of any size."),
+    "eval-ppl": ("model", "eval_ppl", "Perplexity and bits per byte by a named protocol."),
+    "sample": ("model", "sample", "Generate text."),
+    "fit-scaling": ("study", "fit_scaling", "Fit a scaling law to runs and plan by it."),
+    "plot": ("study", "plot", "Draw metrics and fits, as a file or in the terminal."),
+    "verify": ("study", "verify", "Check artefacts against their digests."),
+    "help": ("study", "help", "Show a man page."),
+}
+"""Name -> (group in the help, module in gpt2cli.cli, one line). Modules are imported only when called."""
+
+GROUPS = {"corpus": "Corpus", "tokens": "Tokens", "model": "Model", "study": "Study"}
+
+
+class CommandTable(click.Group):
+    """A group that imports a command's module only when that command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in pipeline order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"gpt2cli.cli.{COMMANDS[cmd_name][1]}").command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one was probably meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else "see gpt2 --help"
+            raise click.UsageError(f"no such command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table from COMMANDS, without importing anything."""
+        for group, title in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, line) for name, (where, _, line) in COMMANDS.items() if where == group])
+
+
+@click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GPT2"},
+               no_args_is_help=False, invoke_without_command=True,
+               epilog="gpt2 help COMMAND shows a command's man page; gpt2 help pipeline how they compose.")
+@click.version_option(gpt2cli.__version__, prog_name="gpt2", message="%(prog)s %(version)s")
+@click.pass_context
+def gpt2(ctx: click.Context) -> None:
+    """Rebuild GPT-2 end to end, and study how it scales.
+
+    The commands pass each other compressed token shards and JSONL records, so they compose with pipes and make.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        raise click.exceptions.Exit(2)
+
+
+def entry() -> NoReturn:
+    """Run the command line and end the process with the documented status."""
+    _reserve_standard_streams()
+    sys.stdout = _open_stdout()
+    signals.install()
+    name = "gpt2"
+    try:
+        status = _complete_or_run(sys.argv[1:])
+        sys.stdout.flush()
+    except StdoutGone:
+        _drop_stdout()
+        signals.die_of(signal.SIGPIPE)
+        status = 141
+    except signals.SignalReceived as stop:
+        _die(stop.number)
+    except Interrupted as stop:
+        if str(stop):
+            say(f"gpt2: {stop}")
+        _die(signals.received() or signal.SIGINT)
+    except Exception as error:
+        name = _command_name(sys.argv[1:])
+        status = _explain(name, error)
+    _finish(status)
+
+
+def _complete_or_run(arguments: list[str]) -> int:
+    instruction = os.environ.get("_GPT2_COMPLETE")
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(gpt2, {}, "gpt2", "_GPT2_COMPLETE", instruction)
+    try:
+        with gpt2.make_context("gpt2", list(arguments)) as context:
+            gpt2.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return 0
+
+
+def _command_name(arguments: list[str]) -> str:
+    for argument in arguments:
+        if argument in COMMANDS:
+            return f"gpt2 {argument}"
+    return "gpt2"
+
+
+def _explain(name: str, error: Exception) -> int:
+    if isinstance(error, Gpt2Error):
+        say(f"{name}: {error}")
+        return error.status
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else name
+        message = error.format_message()
+        hint = "" if message.endswith("?") or "--help" in message else f" (see {path} --help)"
+        say(f"{path}: {message.removesuffix('.')}{hint}")
+        return 2
+    if isinstance(error, click.ClickException):
+        say(f"{name}: {error.format_message()}")
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        return 1
+    if isinstance(error, OSError):
+        say(f"{name}: {_os_sentence(error)}")
+        return 74
+    if isinstance(error, MemoryError):
+        say(f"{name}: out of memory; a smaller --micro-batch, --size or input needs less")
+        return 1
+    traceback.print_exc()
+    say(f"{name}: this is a bug in gpt2cli; please report it with the lines above")
+    return 1
+
+
+def _os_sentence(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    hint = {errno.ENOSPC: "; free some space and run it again", errno.EFBIG: "; raise the file size limit (ulimit -f)",
+            errno.EBADF: " (a standard stream is closed)"}
+    return f"{where}{reason}{hint.get(error.errno or 0, '')}"
+
+
+def _finish(status: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except StdoutGone:
+        _drop_stdout()
+        if status == 0:
+            signals.die_of(signal.SIGPIPE)
+    except OSError as error:
+        _drop_stdout()
+        if status == 0:
+            say(f"gpt2: standard output: {_os_sentence(error)}")
+            status = 74
+    sys.exit(status)
+
+
+def _die(number: int) -> NoReturn:
+    _drop_stdout()
+    signals.die_of(number)
+    sys.exit(128 + number)
+
+
+def _drop_stdout() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _reserve_standard_streams() -> None:
+    """Fill closed descriptors 0 to 2 with /dev/null opened the wrong way round, so that using one fails as it should."""
+    for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            if descriptor == 0:
+                sys.stdin = open(0, "w", closefd=False)  # noqa: SIM115
+            if descriptor == 2:
+                sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+class _StdoutFile(io.FileIO):
+    def write(self, data) -> int | None:  # type: ignore[no-untyped-def, override]
+        """Write; a reader that left becomes StdoutGone, so that no other broken pipe is mistaken for it."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise StdoutGone from None
+
+
+def _open_stdout() -> io.TextIOWrapper:
+    raw = _StdoutFile(1, "wb", closefd=False)
+    buffered = io.BufferedWriter(raw, 1 << 16)
+    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace", newline="\n",
+                            line_buffering=raw.isatty())

@@ -1,0 +1,71 @@
+"""Option types and the options that mean the same thing in every command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12,
+          "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+class Count(click.ParamType):
+    """A whole number: 300, 2K, 1.5M, 64Ki, 1e9."""
+
+    name = "count"
+
+    def __init__(self, minimum: int = 0) -> None:
+        self.minimum = minimum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail with a usage error."""
+        if isinstance(value, bool):
+            self.fail(f"{value!r} is no count", param, ctx)
+        if isinstance(value, int):
+            number: float = value
+        else:
+            match = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+]?\d{1,2})?)([KMBGT]?i?)", str(value).strip(), re.IGNORECASE)
+            if not match or match[2].upper() not in _SCALE:
+                self.fail(f"{value!r} is no count; write 300, 2K, 1.5M, 64Ki or 1e9", param, ctx)
+            digits, scale = match[1], _SCALE[match[2].upper()]
+            number = int(digits) * scale if digits.isdigit() else float(digits) * scale
+        if number != int(number) or number < self.minimum:
+            self.fail(f"{value!r} is not a whole number of at least {self.minimum}", param, ctx)
+        return int(number)
+
+
+def files_argument(name: str = "files", metavar: str = "[FILE]...") -> Callable[[Any], Any]:
+    """Return the FILE... argument; no FILE means standard input."""
+    return click.argument(name, nargs=-1, metavar=metavar, type=click.Path())
+
+
+def output_option(**extra: Any) -> Callable[[Any], Any]:
+    """Return -o FILE, default stdout."""
+    settings: dict[str, Any] = {"default": "-", "metavar": "FILE", "type": click.Path(),
+                                "help": "Write here instead of standard output; .zst compresses."}
+    return click.option("-o", "--output", **{**settings, **extra})
+
+
+def force_option() -> Callable[[Any], Any]:
+    """Return -f, overwrite."""
+    return click.option("-f", "--force", is_flag=True, help="Replace an output that exists.")
+
+
+def seed_option(help_text: str = "Seed of every random choice.") -> Callable[[Any], Any]:
+    """Return --seed N, default 0."""
+    return click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help=help_text)
+
+
+def device_option() -> Callable[[Any], Any]:
+    """Return --device."""
+    return click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+                        help="Where to compute; auto takes a GPU if torch sees one.")
+
+
+def threads_option() -> Callable[[Any], Any]:
+    """Return --threads N."""
+    return click.option("--threads", type=click.IntRange(1), default=None, metavar="N",
+                        help="CPU threads for torch; default: torch's own choice.")

@@ -1,0 +1,77 @@
+"""Signals: at once by default; inside `polled()` the first only asks, so that work can save its state.
+
+A second signal stops at once. SIGUSR1 asks for one status line. SIGPIPE stays ignored (a dead worker's pipe or a
+hostile web server must not kill us); a reader of stdout that goes away is handled in main.entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalReceived(BaseException):
+    """A signal that nobody polls for: unwind, clean up, die of it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _State:
+    polled = False
+    received: int | None = None
+    status_wanted = False
+
+
+def install() -> None:
+    """Take over the stopping signals, but leave alone those the parent chose to ignore (nohup)."""
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _on_stop)
+    signal.signal(signal.SIGUSR1, _on_status)
+
+
+@contextlib.contextmanager
+def polled() -> Iterator[None]:
+    """Within the block a stopping signal only sets received(); the block promises to look often."""
+    _State.polled = True
+    try:
+        yield
+    finally:
+        _State.polled = False
+
+
+def received() -> int | None:
+    """Return the number of the stopping signal that came, if one did."""
+    return _State.received
+
+
+def take_status_request() -> bool:
+    """Return whether SIGUSR1 came since the last call."""
+    wanted, _State.status_wanted = _State.status_wanted, False
+    return wanted
+
+
+def die_of(number: int) -> None:
+    """End this process by signal `number` with its default action, so that the shell sees 128 + number."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+
+
+def _on_stop(number: int, frame: FrameType | None) -> None:
+    if _State.received is not None:
+        die_of(number)
+    _State.received = number
+    if not _State.polled:
+        raise SignalReceived(number)
+
+
+def _on_status(number: int, frame: FrameType | None) -> None:
+    _State.status_wanted = True

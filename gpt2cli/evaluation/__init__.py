@@ -1,0 +1,1 @@
+"""Evaluation: negative log-likelihood by exactly named protocols."""

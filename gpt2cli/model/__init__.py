@@ -1,0 +1,1 @@
+"""GPT-2 itself: the network, its initialisation, its KV cache and its weights on disk."""

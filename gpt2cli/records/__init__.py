@@ -1,0 +1,1 @@
+"""The contracts between commands: JSONL records, token shards, checkpoints, runs, atomic writing, provenance."""

@@ -1,0 +1,110 @@
+"""Outputs that are whole or absent: a temporary in the same directory, fsync, rename.
+
+A temporary is named `.NAME.tmp-PID`. The next writer of NAME sweeps the temporaries of writers that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from gpt2cli.errors import UsageFault
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator[BinaryIO]:
+    """Yield a binary file that appears as `path`, complete and on disk, only if the block succeeds.
+
+    Raises UsageFault when `path` exists and `force` is false, OSError from the file system.
+    """
+    final = Path(path)
+    if not force and final.exists():
+        raise UsageFault(f"{final} exists; give --force to replace it, or another -o")
+    _sweep(final)
+    temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(final.parent)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty directory that appears as `path`, every file fsynced, only if the block succeeds.
+
+    An existing `path` is replaced. Raises OSError from the file system.
+    """
+    final = Path(path)
+    _sweep(final)
+    temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for directory, _, names in os.walk(temporary):
+            for name in names:
+                sync_file(Path(directory) / name)
+            sync_directory(Path(directory))
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(final.parent)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` as `path`, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def sync_file(path: Path) -> None:
+    """Flush one file to disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries to disk, so that a rename survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(final: Path) -> None:
+    prefix = f".{final.name}.tmp-"
+    if not final.parent.is_dir():
+        return
+    for stale in final.parent.iterdir():
+        pid = stale.name.removeprefix(prefix)
+        if not stale.name.startswith(prefix) or not pid.isdigit() or _alive(int(pid)):
+            continue
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

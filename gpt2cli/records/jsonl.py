@@ -1,0 +1,181 @@
+"""JSONL records: UTF-8, LF, one object a line, first key `schema`; streams on stdout close with gpt2.end/1."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
+from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, read_lines
+
+Record = dict[str, Any]
+MAX_NUMBER_DIGITS = 400
+
+
+def encode_record(kind: str, fields: Record) -> bytes:
+    """Return one line (with its LF) for a record of `kind`.
+
+    Raises ValueError for NaN or infinity and KeyError for a missing required field: both are bugs, not bad input.
+    """
+    for name in SCHEMAS[kind][1]:
+        fields[name]
+    record = {"schema": schema_name(kind), **fields}
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+class RecordWriter:
+    """Writes records to a binary stream, counting and hashing them for the end record."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._sha256 = hashlib.sha256()
+        self.count = 0
+
+    def write(self, kind: str, fields: Record) -> None:
+        """Write one record of `kind`."""
+        line = encode_record(kind, fields)
+        self._stream.write(line)
+        self._sha256.update(line)
+        self.count += 1
+
+    def end(self) -> None:
+        """Write gpt2.end/1: the count and sha256 of the lines since the previous end. For stdout only."""
+        self._stream.write(encode_record("gpt2.end", {"count": self.count, "sha256": self._sha256.hexdigest()}))
+        self._sha256 = hashlib.sha256()
+        self.count = 0
+
+
+@dataclass
+class ReadTally:
+    """What a reader met: records kept, lines skipped by reason, and whether the stream proved complete."""
+
+    records: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def skip(self, reason: str) -> None:
+        """Count one skipped line."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+
+def read_records(
+    path: str | os.PathLike[str],
+    tally: ReadTally,
+    *,
+    kinds: tuple[str, ...] | None = None,
+    foreign: bool = False,
+    strict: bool = False,
+    window_log: int = WINDOW_LOG,
+) -> Iterator[Record]:
+    """Yield the records of a JSONL file or stdin (`-`), zstd or plain.
+
+    kinds: only these are yielded, others are counted in `tally`; None yields every known kind.
+    foreign: objects without a `schema` field are yielded too (other people's JSONL).
+    strict: a missing or mismatching end record on stdin is BadInput; otherwise one warning in `tally`.
+    Raises BadInput for a line that is no JSON object, a newer schema number or a missing required field.
+    """
+    with open_input(path, window_log=window_log) as stream:
+        yield from parse_records(stream, display_name(path), tally, kinds=kinds, foreign=foreign,
+                                 strict=strict, expect_end=str(path) == "-")
+
+
+def parse_records(
+    stream: BinaryIO,
+    name: str,
+    tally: ReadTally,
+    *,
+    kinds: tuple[str, ...] | None = None,
+    foreign: bool = False,
+    strict: bool = False,
+    expect_end: bool = False,
+) -> Iterator[Record]:
+    """Yield records from an open byte stream; see read_records. `expect_end` demands gpt2.end/1 at the close."""
+    count, digest, ours, ended = 0, hashlib.sha256(), False, False
+    complain = _complainer(tally, strict)
+    for number, line in enumerate(read_lines(stream, name), 1):
+        if not line.strip():
+            tally.skip("blank line")
+            continue
+        record = parse_line(line, f"{name} line {number}")
+        parsed = parse_schema(record.get("schema"))
+        if parsed and parsed[0] == "gpt2.end":
+            if record.get("count") != count or record.get("sha256") != digest.hexdigest():
+                complain(f"{name}: the end record at line {number} does not match the {count} lines before it")
+            count, digest, ended = 0, hashlib.sha256(), True
+            continue
+        count, ended = count + 1, False
+        digest.update(line + b"\n")
+        ours = ours or parsed is not None
+        if _wanted(record, parsed, f"{name} line {number}", tally, kinds, foreign):
+            tally.records += 1
+            yield record
+    if expect_end and ours and not ended:
+        complain(f"{name} has no end record: it may have been cut short")
+
+
+def _complainer(tally: ReadTally, strict: bool) -> Callable[[str], None]:
+    def complain(text: str) -> None:
+        if strict:
+            raise BadInput(text)
+        tally.warnings.append(text)
+
+    return complain
+
+
+def _wanted(
+    record: Record,
+    parsed: tuple[str, int] | None,
+    where: str,
+    tally: ReadTally,
+    kinds: tuple[str, ...] | None,
+    foreign: bool,
+) -> bool:
+    if "schema" not in record:
+        if not foreign:
+            tally.skip("no schema")
+        return foreign
+    if parsed is None or parsed[0] not in SCHEMAS:
+        tally.skip(f"unknown schema {str(record['schema'])[:40]!r}")
+        return False
+    kind, version = parsed
+    if version > SCHEMAS[kind][0]:
+        raise BadInput(f"{where}: schema {kind}/{version} was written by a newer gpt2; update this one")
+    if kinds is not None and kind not in kinds:
+        tally.skip(kind)
+        return False
+    missing = [name for name in SCHEMAS[kind][1] if name not in record]
+    if missing:
+        raise BadInput(f"{where}: a {kind} record without {', '.join(missing)}")
+    return True
+
+
+def parse_line(line: bytes, where: str) -> Record:
+    """Parse one JSON object; raise BadInput naming `where` for anything else (bad UTF-8, NaN, depth, huge numbers)."""
+    try:
+        value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_bounded_int)
+    except RecursionError:
+        raise BadInput(f"{where}: JSON nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: not UTF-8 at byte {error.start} of the line") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where}: not JSON ({error.msg} at character {error.pos})") from None
+    except ValueError as error:
+        raise BadInput(f"{where}: {error}") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"{where}: a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > MAX_NUMBER_DIGITS:
+        raise ValueError("a number with too many digits")
+    return int(text)

@@ -1,0 +1,41 @@
+"""The record kinds that travel between commands: name, version, and the fields every reader may count on."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+SCHEMAS = MappingProxyType(
+    {
+        "gpt2.link": (1, ("url", "url_key", "karma", "subreddit", "created_utc")),
+        "gpt2.page": (1, ("url", "outcome", "retrieved")),
+        "gpt2.reject": (1, ("what", "reason")),
+        "gpt2.document": (1, ("id", "text")),
+        "gpt2.run": (1, ("run", "config", "seed", "n_params", "n_params_non_embedding", "n_layer", "n_embd",
+                         "n_head", "n_ctx", "n_vocab", "tokenizer_sha256", "data_sha256", "versions")),
+        "gpt2.step": (1, ("run", "step", "tokens", "flops", "loss_nats", "lr", "lr_phase", "grad_norm")),
+        "gpt2.eval": (1, ("run", "step", "tokens", "flops", "split", "nll_nats_per_token", "ppl", "n_tokens",
+                          "protocol")),
+        "gpt2.perf": (1, ("run", "step", "tokens_per_second")),
+        "gpt2.sample": (1, ("prompt", "text", "finish_reason")),
+        "gpt2.verify": (1, ("path", "ok")),
+        "gpt2.fit": (1, ("law", "parameters")),
+        "gpt2.plan": (1, ("law", "flops")),
+        "gpt2.end": (1, ("count", "sha256")),
+    }
+)
+"""Kind -> (version this program writes, required fields)."""
+
+
+def schema_name(kind: str) -> str:
+    """Return the value of a record's `schema` field for `kind`, such as "gpt2.step/1"."""
+    return f"{kind}/{SCHEMAS[kind][0]}"
+
+
+def parse_schema(value: object) -> tuple[str, int] | None:
+    """Split "gpt2.step/1" into ("gpt2.step", 1); None when `value` has no such form."""
+    if not isinstance(value, str) or "/" not in value:
+        return None
+    kind, _, version = value.rpartition("/")
+    if not (version.isascii() and version.isdigit() and len(version) < 6):
+        return None
+    return kind, int(version)

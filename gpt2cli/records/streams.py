@@ -1,0 +1,171 @@
+"""Byte streams in and out: `-` is stdin or stdout, zstd by magic on input and by suffix on output.
+
+Input is hostile until checked: the zstd window, the length of a line and a truncated frame are all bounded or found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.atomic import atomic_file
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE_MAGICS = tuple(bytes([low, 0x2A, 0x4D, 0x18]) for low in range(0x50, 0x60))
+WINDOW_LOG = 27
+"""Largest window accepted by default, 128 MiB; Reddit's dumps need 31 and ask for it."""
+MAX_LINE = 64 << 20
+"""Longest accepted line in bytes."""
+_CHUNK = 1 << 18
+
+
+def display_name(path: str | os.PathLike[str]) -> str:
+    """Return how a message names an input: its path, or `standard input` for `-`."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
+@contextlib.contextmanager
+def open_raw_input(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield the bytes of `path` (`-`: stdin) as they are. A terminal as stdin is a UsageFault, never a wait."""
+    if str(path) == "-":
+        stdin = sys.stdin.buffer
+        if os.isatty(stdin.fileno()):
+            raise UsageFault("no input: standard input is a terminal; name a FILE or pipe something in")
+        yield stdin
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def open_input(path: str | os.PathLike[str], *, window_log: int = WINDOW_LOG) -> Iterator[BinaryIO]:
+    """Yield the decompressed bytes of `path` (`-`: stdin), zstd recognised by its magic.
+
+    The stream raises BadInput when a zstd frame is damaged, cut short, or wants a window above 2^window_log bytes.
+    """
+    with open_raw_input(path) as raw:
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
+        magic = buffered.peek(4)[:4]
+        if magic == ZSTD_MAGIC or magic in SKIPPABLE_MAGICS:
+            yield cast(BinaryIO, io.BufferedReader(ZstdInput(buffered, display_name(path), window_log), _CHUNK))
+        else:
+            yield buffered
+
+
+class ZstdInput(io.RawIOBase):
+    """Decompresses concatenated zstd frames, passes over skippable ones, and insists that the last one ends.
+
+    python-zstandard's own reader treats a truncated file as a clean end; this one raises BadInput.
+    """
+
+    def __init__(self, source: BinaryIO, name: str, window_log: int = WINDOW_LOG) -> None:
+        self._source = source
+        self._name = name
+        self._context = zstandard.ZstdDecompressor(max_window_size=1 << window_log)
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._input = b""
+        self._output = memoryview(b"")
+        self._offset = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def, override]
+        """Fill `buffer` with decompressed bytes; return how many, 0 at the end."""
+        while not self._output:
+            if not self._fill():
+                return 0
+        taken = min(len(buffer), len(self._output))
+        buffer[:taken] = self._output[:taken]
+        self._output = self._output[taken:]
+        return taken
+
+    def _read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self._offset += len(data)
+        return data
+
+    def _fill(self) -> bool:
+        if not self._input:
+            self._input = self._read(_CHUNK)
+        if self._frame is None:
+            return self._start_frame()
+        if not self._input:
+            raise BadInput(f"{self._name} ends inside a zstd frame at byte {self._offset}: it was cut short; fetch it again")
+        try:
+            self._output = memoryview(self._frame.decompress(self._input))
+        except zstandard.ZstdError as error:
+            raise BadInput(f"{self._name} is damaged near byte {self._offset}: {error}") from None
+        self._input = b""
+        if self._frame.eof:
+            self._input = self._frame.unused_data
+            self._frame = None
+        return True
+
+    def _start_frame(self) -> bool:
+        while 0 < len(self._input) < 8:
+            more = self._read(8 - len(self._input))
+            if not more:
+                raise BadInput(f"{self._name} ends inside a zstd frame header at byte {self._offset}: it was cut short")
+            self._input += more
+        if not self._input:
+            return False
+        if self._input[:4] in SKIPPABLE_MAGICS:
+            self._skip(8 + int.from_bytes(self._input[4:8], "little"))
+        elif self._input[:4] == ZSTD_MAGIC:
+            self._frame = self._context.decompressobj()
+        else:
+            where = self._offset - len(self._input)
+            raise BadInput(f"{self._name} holds bytes at {where} that are no zstd frame")
+        return True
+
+    def _skip(self, size: int) -> None:
+        while size > len(self._input):
+            size -= len(self._input)
+            self._input = self._read(min(size, _CHUNK))
+            if not self._input:
+                raise BadInput(f"{self._name} ends inside a skippable frame at byte {self._offset}: it was cut short")
+        self._input = self._input[size:]
+
+
+@contextlib.contextmanager
+def open_output(path: str | os.PathLike[str], *, force: bool = True, binary: bool = False) -> Iterator[BinaryIO]:
+    """Yield a binary stream to `path` (`-`: stdout). A named file appears only when the block succeeds.
+
+    A name that ends in `.zst` is compressed (level 3, content checksum). `binary` refuses to write to a terminal.
+    Raises UsageFault for an existing file without `force`.
+    """
+    if str(path) == "-":
+        if binary and os.isatty(sys.stdout.fileno()):
+            raise UsageFault("binary output is not written to a terminal; redirect it or name a file with -o")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if not Path(path).parent.is_dir():
+        raise UsageFault(f"the directory of {path} does not exist; make it first")
+    with atomic_file(path, force=force) as file:
+        if str(path).endswith(".zst"):
+            compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+            with compressor.stream_writer(file, closefd=False) as stream:
+                yield cast(BinaryIO, stream)
+        else:
+            yield file
+
+
+def read_lines(stream: BinaryIO, name: str, max_line: int = MAX_LINE) -> Iterator[bytes]:
+    r"""Yield lines without their final b"\n", split at b"\n" only; a line above `max_line` bytes is BadInput."""
+    number = 0
+    while line := stream.readline(max_line + 1):
+        number += 1
+        if len(line) > max_line:
+            raise BadInput(f"{name} line {number} is longer than {max_line} bytes")
+        yield line.removesuffix(b"\n")

@@ -1,0 +1,1 @@
+"""Sampling: generation with a KV cache, filters and per-sample random streams."""

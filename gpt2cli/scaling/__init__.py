@@ -1,0 +1,1 @@
+"""Scaling laws: forms, fits, uncertainty, diagnosis, allocation, plots."""

@@ -1,0 +1,1 @@
+"""Byte-level BPE: vocabulary, encoding, training merges, packing shards, data order."""

@@ -1,0 +1,1 @@
+"""Training: optimizer, schedule, precision, the loop, checkpoint and exact resume."""

@@ -1,0 +1,1 @@
+"""From Reddit submissions to clean documents: links, fetch, extract, filter, dedup."""
