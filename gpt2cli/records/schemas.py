@@ -16,6 +16,7 @@ SCHEMAS = MappingProxyType(
         "gpt2.eval": (1, ("run", "step", "tokens", "flops", "split", "nll_nats_per_token", "ppl", "n_tokens",
                           "protocol")),
         "gpt2.perf": (1, ("run", "step", "tokens_per_second")),
+        "gpt2.checkpoint": (1, ("run", "step", "tokens", "files")),
         "gpt2.sample": (1, ("prompt", "text", "finish_reason")),
         "gpt2.verify": (1, ("path", "ok")),
         "gpt2.fit": (1, ("law", "parameters")),

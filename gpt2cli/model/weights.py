@@ -1,0 +1,170 @@
+"""Weights in and out, in Hugging Face's GPT-2 layout: config.json and model.safetensors. No pickle, ever.
+
+A checkpoint is hostile until checked: header size, names, shapes, dtypes and values are looked at before use.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.records.checkpoint import read_json, write_json
+from gpt2cli.sizes import ModelShape
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+PREFIX = "transformer."
+MAX_HEADER_BYTES = 16 << 20
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run: in eval mode, on its device; `eot` is its end-of-text id."""
+
+    model: GPT2
+    shape: ModelShape
+    eot: int
+
+
+def save_weights(state: dict[str, Tensor], shape: ModelShape, eot: int, directory: Path) -> None:
+    """Write config.json, generation_config.json and model.safetensors (fp32, Hugging Face names) for `state`."""
+    tensors = {PREFIX + name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in state.items()}
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_json(directory / CONFIG, huggingface_config(shape, eot))
+    generation = {"_from_model_config": True, "bos_token_id": eot, "eos_token_id": eot}
+    write_json(directory / "generation_config.json", generation)
+
+
+def huggingface_config(shape: ModelShape, eot: int) -> dict[str, Any]:
+    """Return the config.json that makes `transformers` compute exactly this network."""
+    return {
+        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
+        "n_layer": shape.n_layer, "n_head": shape.n_head, "n_embd": shape.n_embd, "n_inner": None,
+        "n_positions": shape.n_ctx, "n_ctx": shape.n_ctx, "vocab_size": shape.n_vocab,
+        "bos_token_id": eot, "eos_token_id": eot,
+        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "initializer_range": 0.02,
+        "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
+        "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False,
+        "tie_word_embeddings": True, "use_cache": True, "dtype": "float32", "torch_dtype": "float32",
+    }
+
+
+def load_model(directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """Load a checkpoint or any Hugging Face GPT-2 directory for inference.
+
+    Raises BadInput when a file is damaged, hostile or of another architecture, UsageFault when weights are missing.
+    """
+    shape, eot = read_config(directory)
+    tensors = read_weights(directory / WEIGHTS, shape)
+    with torch.device("meta"):
+        model = GPT2(shape)
+    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
+    return LoadedModel(model.eval().requires_grad_(False), shape, eot)
+
+
+def read_config(directory: Path) -> tuple[ModelShape, int]:
+    """Return (shape, end-of-text id) from config.json; BadInput for a configuration that GPT2 doesn't compute."""
+    path = directory / CONFIG
+    config = read_json(path)
+    if config.get("model_type") != "gpt2":
+        raise BadInput(f"{path} describes a {config.get('model_type')!r} model, not gpt2")
+    wanted = {
+        "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False,
+        "tie_word_embeddings": True, "add_cross_attention": False, "layer_norm_epsilon": 1e-5,
+    }
+    for name, value in wanted.items():
+        if config.get(name, value) != value:
+            raise BadInput(f"{path}: {name} is {config[name]!r}; this program computes GPT-2 with {value!r} only")
+    if config.get("activation_function", "gelu_new") not in _GELU_TANH:
+        raise BadInput(f"{path}: activation {config['activation_function']!r} is not GPT-2's tanh GELU")
+    try:
+        n_embd = _number(config, "n_embd", path)
+        shape = ModelShape(_number(config, "n_layer", path), _number(config, "n_head", path), n_embd,
+                           _number(config, "n_positions", path), _number(config, "vocab_size", path))
+    except UsageFault as error:
+        raise BadInput(f"{path}: {error}") from None
+    if config.get("n_inner") not in (None, 4 * n_embd):
+        raise BadInput(f"{path}: n_inner is {config['n_inner']!r}; GPT-2's is 4 n_embd = {4 * n_embd}")
+    eot = config.get("eos_token_id", shape.n_vocab - 1)
+    if not isinstance(eot, int) or not 0 <= eot < shape.n_vocab:
+        eot = shape.n_vocab - 1
+    return shape, eot
+
+
+def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file under our names, each checked against `shape` and for finite values.
+
+    Accepts names with and without `transformer.`; ignores attention masks and a tied lm_head. Raises BadInput for
+    anything missing, unknown, misshapen or not finite.
+    """
+    if not path.is_file():
+        pickled = path.with_name("pytorch_model.bin").exists()
+        hint = "it has a pickled pytorch_model.bin, which is never read; convert it to safetensors" if pickled else ""
+        raise UsageFault(f"{path.parent} has no {WEIGHTS}" + (f": {hint}" if hint else ""))
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in GPT2(shape).state_dict().items()}
+    stored = _match_names(_checked_header(path), expected, path)
+    tensors = {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name, stored_name in stored.items():
+                tensors[name] = file.get_tensor(stored_name)
+    except (safetensors.SafetensorError, OverflowError, TypeError) as error:
+        raise BadInput(f"{path} is no sound safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{path}: {name} holds values that are not finite")
+    return tensors
+
+
+def _number(config: dict[str, Any], name: str, path: Path) -> int:
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise BadInput(f"{path}: {name} is {value!r}, not a positive number")
+    return value
+
+
+def _checked_header(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            raise BadInput(f"{path} is no sound safetensors file: its header claims {length} of {size} bytes")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError):
+            raise BadInput(f"{path} is no sound safetensors file: its header is not JSON") from None
+    if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+        raise BadInput(f"{path} is no sound safetensors file: its header is no table of tensors")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _match_names(header: dict[str, Any], expected: dict[str, torch.Size], path: Path) -> dict[str, str]:
+    found = {}
+    for stored_name, entry in header.items():
+        name = stored_name.removeprefix(PREFIX)
+        if name == "lm_head.weight" or name.endswith((".attn.bias", ".attn.masked_bias")):
+            continue
+        if name not in expected:
+            raise BadInput(f"{path} holds a tensor that GPT-2 has not: {stored_name[:80]!r}")
+        if entry.get("dtype") not in _FLOATS:
+            raise BadInput(f"{path}: {name} is of type {entry.get('dtype')!r}, not a floating-point one")
+        if entry.get("shape") != list(expected[name]):
+            raise BadInput(f"{path}: {name} has shape {entry.get('shape')}, config.json asks for {list(expected[name])}")
+        found[name] = stored_name
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
+        raise BadInput(f"{path} lacks {missing[0]}" + (f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""))
+    return found
