@@ -1,4 +1,4 @@
-"""What every test may share: the gpt2 command in a clean environment, and small artefacts of the real commands.
+"""What every test may share: gpt2 in a clean environment, and small artefacts made by the real commands.
 
 The artefacts are made once per session and only when a test asks for them. Take them as read-only:
 the fixture `scratch` gives a copy of them all to write in.

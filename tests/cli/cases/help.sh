@@ -1,0 +1,2 @@
+# The table of commands, in pipeline order and by group.
+gpt2 --help

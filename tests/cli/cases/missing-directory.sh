@@ -1,0 +1,2 @@
+# An output whose directory is missing.
+gpt2 bpe-tokenize /dev/null -o nowhere/x.tok.zst

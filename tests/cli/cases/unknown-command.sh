@@ -1,0 +1,2 @@
+# A misspelt command suggests the nearest.
+gpt2 trian
