@@ -1,0 +1,211 @@
+"""Token shards as streams: ShardWriter writes one through a pipe, read_shard reads one (or a concatenation), verified.
+
+ShardFile (random access through the seek table) lives in shard_file.py and is exported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records import shard_format as form
+from gpt2cli.records.shard_file import ShardFile
+from gpt2cli.records.shard_format import ShardFooter, ShardHeader
+from gpt2cli.records.streams import ZSTD_MAGIC
+
+__all__ = ["ShardFile", "ShardFooter", "ShardHeader", "ShardReader", "ShardWriter", "read_shard"]
+
+
+class ShardWriter:
+    """Writes one shard to a binary stream, front to back. close() is what makes it whole."""
+
+    def __init__(self, stream: BinaryIO, header: ShardHeader) -> None:
+        self._stream = stream
+        self.header = header
+        self.tokens = 0
+        self.documents = 0
+        self._text_bytes: int | None = 0
+        self._sha256 = hashlib.sha256()
+        self._lengths: list[np.ndarray] = []
+        self._recent: list[int] = []
+        self._buffer = np.empty(form.FRAME_TOKENS, dtype="<u2" if header.width == 2 else "<u4")
+        self._filled = 0
+        packed = form.pack_header(header)
+        if len(packed) > form.MAX_HEADER:
+            raise BadInput(f"a vocabulary too large for a shard header ({len(packed)} bytes)")
+        self._header_sha256 = hashlib.sha256(packed).hexdigest()
+        self._entries = [(len(packed), 0)]
+        stream.write(packed)
+
+    def write_document(self, ids: np.ndarray, text_bytes: int | None = None) -> None:
+        """Append one document: integer `ids` [n] without eot, which is added here.
+
+        text_bytes: UTF-8 bytes of its text; if any document leaves it out, the footer's total is null.
+        Raises ValueError for an id outside the vocabulary or an eot inside the document (a caller's bug).
+        """
+        if len(ids) and (int(ids.max()) >= self.header.n_vocab or int(ids.min()) < 0 or (ids == self.header.eot).any()):
+            raise ValueError("an id outside the vocabulary, or end-of-text inside a document")
+        if len(ids) >= 1 << 32 or self.documents >= form.MAX_DOCUMENTS:
+            raise BadInput("too many documents, or too long a document, for one shard; make several shards")
+        self._append(ids)
+        self._append(np.array([self.header.eot]))
+        self.documents += 1
+        self._recent.append(len(ids) + 1)
+        if len(self._recent) >= 1 << 16:
+            self._lengths.append(np.array(self._recent, dtype="<u4"))
+            self._recent = []
+        if text_bytes is None or self._text_bytes is None:
+            self._text_bytes = None
+        else:
+            self._text_bytes += text_bytes
+
+    def close(self, input_sha256: str) -> ShardFooter:
+        """Write what is left, the footer and the seek table; return the footer. The stream stays open.
+
+        input_sha256: hex digest of what the tokens were made from.
+        """
+        self._flush()
+        lengths = np.concatenate([*self._lengths, np.array(self._recent, dtype="<u4")])
+        footer = ShardFooter(self.tokens, self.documents, self._sha256.hexdigest(), input_sha256, self._text_bytes,
+                             self._header_sha256, form.pack_index(lengths))
+        packed = form.pack_footer(footer)
+        self._entries.append((len(packed), 0))
+        self._stream.write(packed)
+        self._stream.write(form.pack_seek_table(self._entries))
+        return footer
+
+    def _append(self, ids: np.ndarray) -> None:
+        done = 0
+        while done < len(ids):
+            take = min(len(ids) - done, form.FRAME_TOKENS - self._filled)
+            self._buffer[self._filled : self._filled + take] = ids[done : done + take]
+            self._filled += take
+            done += take
+            if self._filled == form.FRAME_TOKENS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._filled:
+            return
+        data = self._buffer[: self._filled].tobytes()
+        self._sha256.update(data)
+        frame = form.compress_frame(data)
+        self._entries.append((len(frame), len(data)))
+        self._stream.write(frame)
+        self.tokens += self._filled
+        self._filled = 0
+
+
+class ShardReader:
+    """Reads a shard, or shards joined by cat, front to back, checking everything on the way.
+
+    `header` is read at once; `frames()` and `documents()` yield tokens and raise BadInput where the file is damaged,
+    mixed or cut short; `footers` then holds one footer for each joined shard.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._source = form.FrameSource(stream, name)
+        self._name = name
+        self._number = 0
+        self.footers: list[ShardFooter] = []
+        self.headers: list[ShardHeader] = []
+        magic = self._source.next_magic()
+        if magic is None:
+            raise BadInput(f"{name} is empty: a token shard was expected")
+        self.header = self._read_header(magic)
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield the tokens of each data frame, at most 131,072, as uint16 or uint32 [n]. Use once."""
+        while True:
+            yield from self._segment()
+            magic = self._source.next_magic()
+            if magic is None:
+                return
+            header = self._read_header(magic)
+            if not header.same_tokens(self.header):
+                raise BadInput(f"{self._name} joins shards of different vocabularies; tokenize all with one --vocab")
+
+    def documents(self) -> Iterator[np.ndarray]:
+        """Yield each document's tokens without its eot. A document is whole in memory. Use instead of frames()."""
+        pending: list[np.ndarray] = []
+        for tokens in self.frames():
+            start = 0
+            for end in np.flatnonzero(tokens == self.header.eot):
+                part = tokens[start:end]
+                yield np.concatenate([*pending, part]) if pending else part
+                pending, start = [], int(end) + 1
+            if start < len(tokens):
+                pending.append(tokens[start:])
+        if pending:
+            raise BadInput(f"{self._name}: the last document has no end-of-text; make the shard again")
+
+    def _read_header(self, magic: int) -> ShardHeader:
+        if magic != form.HEADER_MAGIC:
+            raise BadInput(f"{self._name} holds no token shard at byte {self._source.offset - 4}; "
+                           "`gpt2 bpe-tokenize` makes one")
+        start = self._source.offset - 4
+        payload = self._source.skippable_payload(form.MAX_HEADER)
+        self._header_sha256 = hashlib.sha256(form.skippable(magic, payload)).hexdigest()
+        self._entries = [(self._source.offset - start, 0)]
+        self.headers.append(form.parse_header(payload, self._name))
+        return self.headers[-1]
+
+    def _segment(self) -> Iterator[np.ndarray]:
+        digest, documents, last = hashlib.sha256(), 0, -1
+        count = 0
+        data_magic = int.from_bytes(ZSTD_MAGIC, "little")
+        while (magic := self._source.next_magic()) == data_magic:
+            start = self._source.offset - 4
+            where = form.frame_place(self._name, self._number, start)
+            if count % form.FRAME_TOKENS:
+                raise BadInput(f"{where} follows a frame that is not full: frames are missing")
+            tokens = self._tokens(where)
+            self._entries.append((self._source.offset - start, tokens.nbytes))
+            self._number += 1
+            digest.update(tokens.tobytes())
+            count += len(tokens)
+            documents += int(np.count_nonzero(tokens == self.header.eot))
+            last = int(tokens[-1])
+            yield tokens
+        if magic is None:
+            raise form.no_footer(self._name, self._source.offset)
+        if magic != form.FOOTER_MAGIC:
+            raise BadInput(f"{self._name}: what is at byte {self._source.offset - 4} is neither a frame nor the footer: "
+                           "it is damaged; make the shard again")
+        self._finish(digest.hexdigest(), count, documents, last)
+
+    def _tokens(self, where: str) -> np.ndarray:
+        tokens = form.decompress_frame(self._source.data_frame(where), self.header.width, where)
+        if int(tokens.max()) >= self.header.n_vocab:
+            raise BadInput(f"{where} holds an id outside the vocabulary of {self.header.n_vocab}")
+        return tokens
+
+    def _finish(self, digest: str, count: int, documents: int, last: int) -> None:
+        start = self._source.offset - 4
+        footer = form.parse_footer(self._source.skippable_payload(form.MAX_FOOTER), self._name)
+        self._entries.append((self._source.offset - start, 0))
+        found = (digest, count, documents, self._header_sha256)
+        if found != (footer.sha256, footer.tokens, footer.documents, footer.header_sha256):
+            raise BadInput(f"{self._name}: the shard's footer does not match what it holds; make the shard again")
+        if documents and last != self.header.eot:
+            raise BadInput(f"{self._name}: the last document has no end-of-text; make the shard again")
+        if self._source.next_magic() != form.SEEK_MAGIC:
+            raise BadInput(f"{self._name} was cut short: it has no seek table at byte {self._source.offset}; make it again")
+        table = form.parse_seek_table(self._source.skippable_payload(form.MAX_FOOTER), self._name)
+        if table.tolist() != [list(entry) for entry in self._entries]:
+            raise BadInput(f"{self._name}: the seek table is damaged; make the shard again")
+        self.footers.append(footer)
+
+
+def read_shard(stream: BinaryIO, name: str) -> tuple[ShardHeader, Iterator[np.ndarray]]:
+    """Return a shard's header and its tokens frame by frame, as uint16 or uint32 [n <= 131,072].
+
+    Streams in constant memory; joined shards are one. Every checksum, digest and count is verified on the way and the
+    footer is demanded: BadInput comes at the latest after the last frame, so act on the whole only when it is done.
+    """
+    reader = ShardReader(stream, name)
+    return reader.header, reader.frames()
