@@ -78,7 +78,7 @@ def size_by_name(name: str) -> tuple[str, ModelShape]:
 
 
 def default_heads(n_embd: int) -> int:
-    """Return the number of heads for a ladder width: head size 64 as in GPT-2, or the next power of two that divides."""
+    """Return the heads of a ladder width: head size 64 as in GPT-2, or the next smaller power of two that divides."""
     for head_size in (64, 32, 16, 8, 4, 2):
         if n_embd % head_size == 0 and n_embd >= head_size:
             return n_embd // head_size

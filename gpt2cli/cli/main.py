@@ -53,7 +53,9 @@ class CommandTable(click.Group):
             return None
         return importlib.import_module(f"gpt2cli.cli.{COMMANDS[cmd_name][1]}").command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one was probably meant."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
@@ -94,7 +96,7 @@ def entry() -> NoReturn:
         status = _complete_or_run(sys.argv[1:])
         sys.stdout.flush()
     except StdoutGone:
-        _drop_stdout()
+        signals.silence_stdout()
         signals.die_of(signal.SIGPIPE)
         status = 141
     except signals.SignalReceived as stop:
@@ -168,11 +170,11 @@ def _finish(status: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except StdoutGone:
-        _drop_stdout()
+        signals.silence_stdout()
         if status == 0:
             signals.die_of(signal.SIGPIPE)
     except OSError as error:
-        _drop_stdout()
+        signals.silence_stdout()
         if status == 0:
             say(f"gpt2: standard output: {_os_sentence(error)}")
             status = 74
@@ -180,19 +182,13 @@ def _finish(status: int) -> NoReturn:
 
 
 def _die(number: int) -> NoReturn:
-    _drop_stdout()
+    signals.silence_stdout()
     signals.die_of(number)
     sys.exit(128 + number)
 
 
-def _drop_stdout() -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
-
-
 def _reserve_standard_streams() -> None:
-    """Fill closed descriptors 0 to 2 with /dev/null opened the wrong way round, so that using one fails as it should."""
+    """Fill closed descriptors 0 to 2 with /dev/null opened the wrong way round, so that using one fails."""
     for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(descriptor)

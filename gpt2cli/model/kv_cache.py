@@ -11,7 +11,9 @@ from gpt2cli.sizes import ModelShape
 class KVCache:
     """Holds k and v as (L, B, H, capacity, D). Shapes: see gpt2.py."""
 
-    def __init__(self, shape: ModelShape, batch: int, capacity: int, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: ModelShape, batch: int, capacity: int, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
         size = (shape.n_layer, batch, shape.n_head, capacity, shape.n_embd // shape.n_head)
         self.k_LBHSD = torch.zeros(size, device=device, dtype=dtype)
         self.v_LBHSD = torch.zeros(size, device=device, dtype=dtype)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.records.checkpoint import read_json, write_json
+from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
+from gpt2cli.records.provenance import file_sha256
 from gpt2cli.sizes import ModelShape
 
 WEIGHTS = "model.safetensors"
@@ -60,7 +61,9 @@ def huggingface_config(shape: ModelShape, eot: int) -> dict[str, Any]:
     }
 
 
-def load_model(directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
+def load_model(
+    directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> LoadedModel:
     """Load a checkpoint or any Hugging Face GPT-2 directory for inference.
 
     Raises BadInput when a file is damaged, hostile or of another architecture, UsageFault when weights are missing.
@@ -128,6 +131,15 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
     return tensors
 
 
+def weights_sha256(directory: Path) -> str:
+    """Return the sha256 of a model directory's weights: its manifest's word for it, or else the file's."""
+    if (directory / MANIFEST).is_file():
+        entry = read_manifest(directory)["files"].get(WEIGHTS)
+        if entry is not None:
+            return str(entry["sha256"])
+    return file_sha256(directory / WEIGHTS)
+
+
 def _number(config: dict[str, Any], name: str, path: Path) -> int:
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
@@ -162,9 +174,11 @@ def _match_names(header: dict[str, Any], expected: dict[str, torch.Size], path: 
         if entry.get("dtype") not in _FLOATS:
             raise BadInput(f"{path}: {name} is of type {entry.get('dtype')!r}, not a floating-point one")
         if entry.get("shape") != list(expected[name]):
-            raise BadInput(f"{path}: {name} has shape {entry.get('shape')}, config.json asks for {list(expected[name])}")
+            wanted = list(expected[name])
+            raise BadInput(f"{path}: {name} has shape {entry.get('shape')}, config.json asks for {wanted}")
         found[name] = stored_name
     missing = sorted(expected.keys() - found.keys())
     if missing:
-        raise BadInput(f"{path} lacks {missing[0]}" + (f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""))
+        more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
+        raise BadInput(f"{path} lacks {missing[0]}{more}")
     return found

@@ -30,6 +30,7 @@ class ModelSource:
     run: str | None
     step: int | None
     tokens: int | None
+    flops: int | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def resolve_model(path: str | None, warn: Callable[[str], None], runs: Path = Pa
         return resolve_model(str(newest[0].parent.parent), warn)
     directory = Path(path)
     if not directory.is_dir():
-        raise UsageFault(f"{directory} is no directory; a MODEL is a run, a checkpoint or a Hugging Face GPT-2 directory")
+        raise UsageFault(f"{directory} is no directory; a MODEL is a run, a checkpoint or a Hugging Face directory")
     if (directory / "checkpoints").is_dir():
         found = newest_verified(directory, warn, weights_only=True)
         if found is None:
@@ -161,4 +162,4 @@ def _all_runs(runs: Path) -> list[list[Path]]:
 
 def _source(directory: Path) -> ModelSource:
     manifest = read_manifest(directory)
-    return ModelSource(directory, manifest.get("run"), manifest.get("step"), manifest.get("tokens"))
+    return ModelSource(directory, manifest.get("run"), manifest.get("step"), manifest.get("tokens"), manifest.get("flops"))

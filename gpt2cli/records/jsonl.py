@@ -28,26 +28,47 @@ def encode_record(kind: str, fields: Record) -> bytes:
     return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
+class EndDigest:
+    """Counts and hashes the lines of a stream since its previous end record."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._count = 0
+
+    def add(self, line: bytes) -> None:
+        """Take in one line with its LF."""
+        self._sha256.update(line)
+        self._count += 1
+
+    def end_record(self) -> bytes:
+        """Return the gpt2.end/1 line for the lines taken in, and start anew."""
+        line = encode_record("gpt2.end", {"count": self._count, "sha256": self._sha256.hexdigest()})
+        self._sha256, self._count = hashlib.sha256(), 0
+        return line
+
+    def matches(self, record: Record) -> bool:
+        """Whether an end record tells of exactly the lines taken in."""
+        return record.get("count") == self._count and record.get("sha256") == self._sha256.hexdigest()
+
+
 class RecordWriter:
     """Writes records to a binary stream, counting and hashing them for the end record."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._sha256 = hashlib.sha256()
+        self._digest = EndDigest()
         self.count = 0
 
     def write(self, kind: str, fields: Record) -> None:
         """Write one record of `kind`."""
         line = encode_record(kind, fields)
         self._stream.write(line)
-        self._sha256.update(line)
+        self._digest.add(line)
         self.count += 1
 
     def end(self) -> None:
         """Write gpt2.end/1: the count and sha256 of the lines since the previous end. For stdout only."""
-        self._stream.write(encode_record("gpt2.end", {"count": self.count, "sha256": self._sha256.hexdigest()}))
-        self._sha256 = hashlib.sha256()
-        self.count = 0
+        self._stream.write(self._digest.end_record())
 
 
 @dataclass
@@ -95,7 +116,7 @@ def parse_records(
     expect_end: bool = False,
 ) -> Iterator[Record]:
     """Yield records from an open byte stream; see read_records. `expect_end` demands gpt2.end/1 at the close."""
-    count, digest, ours, ended = 0, hashlib.sha256(), False, False
+    digest, ours, ended = EndDigest(), False, False
     complain = _complainer(tally, strict)
     for number, line in enumerate(read_lines(stream, name), 1):
         if not line.strip():
@@ -104,12 +125,12 @@ def parse_records(
         record = parse_line(line, f"{name} line {number}")
         parsed = parse_schema(record.get("schema"))
         if parsed and parsed[0] == "gpt2.end":
-            if record.get("count") != count or record.get("sha256") != digest.hexdigest():
-                complain(f"{name}: the end record at line {number} does not match the {count} lines before it")
-            count, digest, ended = 0, hashlib.sha256(), True
+            if not digest.matches(record):
+                complain(f"{name}: the end record at line {number} does not match the lines before it")
+            digest, ended = EndDigest(), True
             continue
-        count, ended = count + 1, False
-        digest.update(line + b"\n")
+        ended = False
+        digest.add(line + b"\n")
         ours = ours or parsed is not None
         if _wanted(record, parsed, f"{name} line {number}", tally, kinds, foreign):
             tally.records += 1

@@ -11,7 +11,6 @@ from typing import Any
 import gpt2cli
 
 
-
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the hex sha256 of a file's bytes."""
     with open(path, "rb") as file:

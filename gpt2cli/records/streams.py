@@ -79,7 +79,7 @@ class ZstdInput(io.RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def, override]
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill `buffer` with decompressed bytes; return how many, 0 at the end."""
         while not self._output:
             if not self._fill():
@@ -100,7 +100,7 @@ class ZstdInput(io.RawIOBase):
         if self._frame is None:
             return self._start_frame()
         if not self._input:
-            raise BadInput(f"{self._name} ends inside a zstd frame at byte {self._offset}: it was cut short; fetch it again")
+            raise BadInput(f"{self._name} ends inside a zstd frame at byte {self._offset}: it was cut short")
         try:
             self._output = memoryview(self._frame.decompress(self._input))
         except zstandard.ZstdError as error:

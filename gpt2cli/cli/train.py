@@ -1,0 +1,181 @@
+"""gpt2 train: options to one TrainOptions and one call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpt2cli.cli import signals
+from gpt2cli.cli.command import Gpt2Command
+from gpt2cli.cli.console import Console
+from gpt2cli.cli.options import Count, device_option, force_option, seed_option, threads_option
+from gpt2cli.errors import StdoutGone
+
+if TYPE_CHECKING:
+    from gpt2cli.records.shard_set import ShardSet
+    from gpt2cli.training.config import TrainConfig, TrainOptions
+    from gpt2cli.training.trainer import TrainSummary
+
+
+@click.command("train", cls=Gpt2Command, short_help="Train GPT-2 of any size.")
+@click.argument("shards", type=click.Path(), metavar="SHARDS")
+@click.option("--size", metavar="NAME", help="small (the default), medium, large or xl.")
+@click.option("--layers", type=Count(1), metavar="N", help="Layers of a ladder model; with --embd.")
+@click.option("--embd", type=Count(1), metavar="N", help="Width of a ladder model.")
+@click.option("--heads", type=Count(1), metavar="N", help="Heads of a ladder model; default: head size 64, or less.")
+@click.option("--context", type=Count(1), metavar="TOKENS", help="Context length; default 1024.")
+@click.option("--recipe", type=click.Choice(["modern", "gpt"]), default="modern", show_default=True,
+              help="Defaults of the reproductions, or those of the first GPT.")
+@click.option("--batch-tokens", type=Count(1), metavar="TOKENS", help="Tokens in an optimizer step; default 524,288.")
+@click.option("--micro-batch", type=Count(1), metavar="N", help="Sequences at once: memory only, not the result.")
+@click.option("--steps", type=Count(1), metavar="N", help="Length of the run in steps; default: one epoch.")
+@click.option("--tokens", type=Count(1), metavar="N", help="Length of the run in tokens, in place of --steps.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), metavar="RATE",
+              help="Peak learning rate; default by size.")
+@click.option("--warmup", type=Count(0), metavar="STEPS", help="Warm-up; default 5 % of the run, at most 2,000.")
+@click.option("--schedule", type=click.Choice(["cosine", "linear", "wsd"]), default="cosine", show_default=True,
+              help="How the rate falls to a tenth of its peak.")
+@click.option("--weight-decay", type=click.FloatRange(0), metavar="X", help="On matrices; default 0.1.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="P", help="Default 0.")
+@click.option("--clip", type=click.FloatRange(0), default=1.0, show_default=True, metavar="NORM",
+              help="Gradient norm limit; 0 for none.")
+@click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+              help="Matrix products; auto is bf16 where the hardware has it. Weights are fp32.")
+@device_option()
+@threads_option()
+@seed_option("Seed of the initial weights, the data order and dropout.")
+@click.option("--eval-every", type=Count(1), metavar="STEPS", help="Default: a twentieth of the run, 10 to 250 steps.")
+@click.option("--eval-tokens", type=Count(1), default=65_536, show_default=True, metavar="TOKENS",
+              help="How much of the validation split to score.")
+@click.option("--checkpoint-every", type=Count(1), metavar="STEPS",
+              help="Default: a fifth of the run, 10 to 1,000 steps.")
+@click.option("--keep", type=Count(1), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
+@click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Stop after the step that passes this, with status 75; the same command goes on.")
+@click.option("-o", "--output", type=click.Path(), metavar="DIR", help="Run directory; default runs/NAME.")
+@click.option("--override", is_flag=True, help="Go on with an unfinished run under changed options.")
+@force_option()
+@click.option("--dry-run", is_flag=True, help="Print what the run would cost and write; do nothing.")
+@click.pass_obj
+def command(
+    console: Console, shards: str, device: str, threads: int | None, keep: int, max_time: float | None,
+    output: str | None, override: bool, force: bool, dry_run: bool, **options: Any,
+) -> None:
+    """Train GPT-2 on SHARDS, a directory made by gpt2 pack.
+
+    The run goes to runs/NAME, its metrics also to standard output when that is not a terminal. The same command on
+    an unfinished run goes on where its newest checkpoint stands, to the same bytes; on a finished one it says so.
+    """
+    from gpt2cli.records.shard_set import load_shard_set
+    from gpt2cli.training.config import TrainOptions, named_shape
+
+    asked = TrainOptions(**options)
+    shard_set = load_shard_set(shards)
+    directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
+    config, chosen_device = _resolve(asked, shard_set, directory, device, threads)
+    if dry_run:
+        _print_plan(config, shard_set, directory)
+        return
+    summary = _train(config, shard_set, directory, chosen_device, console, keep=keep, max_seconds=max_time,
+                     override=override, force=force)
+    if summary.already_done:
+        console.note(f"{directory} is already done ({summary.steps} steps); --force would train it anew")
+    else:
+        console.note(f"done: {summary.steps} steps, validation loss {summary.val_nll:.4f} nats a token, in {directory}")
+
+
+def _resolve(
+    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: str, threads: int | None
+) -> tuple[TrainConfig, Any]:
+    """Decide every default; what was decided for us is kept from a run that is already there."""
+    from dataclasses import replace
+
+    from gpt2cli.model.device import choose_device, use_threads
+    from gpt2cli.records.run_directory import is_run, read_run
+    from gpt2cli.training.config import resolve
+    from gpt2cli.training.precision import native_bf16
+
+    use_threads(threads)
+    chosen = choose_device(device)
+    if is_run(directory):
+        recorded = read_run(directory)["config"]
+        if asked.dtype == "auto":
+            asked = replace(asked, dtype=recorded.get("dtype", "auto"))
+        if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
+            asked = replace(asked, micro_batch=recorded.get("micro_batch"))
+    config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
+                     native_bf16=native_bf16(chosen))
+    return config, chosen
+
+
+def _train(
+    config: TrainConfig, shard_set: ShardSet, directory: Path, device: Any, console: Console, **how: Any
+) -> TrainSummary:
+    from gpt2cli.records.jsonl import EndDigest
+    from gpt2cli.tokens.vocabulary import gpt2_vocabulary, vocabulary_from_canonical
+    from gpt2cli.training.trainer import TrainPlan, train
+
+    vocabulary = (gpt2_vocabulary() if shard_set.vocabulary is None
+                  else vocabulary_from_canonical(shard_set.vocabulary, str(shard_set.directory)))
+    digest = EndDigest()
+    copy = None if sys.stdout.isatty() else _copy_to_stdout(digest)
+    plan = TrainPlan(config, shard_set, vocabulary, directory, device, copy_metrics=copy, **how)
+    with signals.polled():
+        summary = train(plan, console)
+    if copy is not None and not summary.already_done:
+        copy(digest.end_record())
+    return summary
+
+
+def _copy_to_stdout(digest: Any) -> Callable[[bytes], None]:
+    """Return a writer to stdout that falls silent when its reader leaves: training goes on without it."""
+    gone = False
+
+    def copy(line: bytes) -> None:
+        nonlocal gone
+        if gone:
+            return
+        digest.add(line)
+        try:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        except StdoutGone:
+            gone = True
+            signals.silence_stdout()
+
+    return copy
+
+
+def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path) -> None:
+    from gpt2cli.model.nll import HEAD_CHUNK
+    from gpt2cli.sizes import train_memory
+    from gpt2cli.training.checkpointing import checkpoint_path
+
+    shape = config.shape
+    memory = train_memory(shape, config.micro_batch, 4, HEAD_CHUNK)
+    flops = config.tokens * shape.train_flops_per_token()
+    epochs = config.tokens / shard_set.n_tokens("train")
+    lines = [
+        ("model", f"{config.size}: {shape.n_layer} layers, {shape.n_embd} wide, {shape.n_head} heads, context "
+                  f"{shape.n_ctx}, vocabulary {shape.n_vocab:,}"),
+        ("parameters", f"{shape.n_params:,} ({shape.n_params_non_embedding:,} without embeddings)"),
+        ("tokens", f"{config.tokens:,} in {config.steps:,} steps of {config.batch_tokens:,} ({epochs:.2f} epochs)"),
+        ("micro-batch", f"{config.micro_batch} sequences"),
+        ("learning rate", f"{config.lr:g} peak, {config.warmup_steps} steps of warm-up, "
+                          f"{config.schedule} to {config.lr_floor:g}"),
+        ("FLOP", f"{flops:.3e}: {shape.train_flops_per_token():.3e} a token = 6 (12 L d^2 + V d) + 6 L T d; "
+                 f"6 N D = {6 * shape.n_params * config.tokens:.3e}"),
+        ("memory", f"about {memory.total / 2**30:.2f} GiB: parameters {memory.parameters / 2**30:.2f}, gradients "
+                   f"{memory.gradients / 2**30:.2f}, optimizer {memory.optimizer / 2**30:.2f}, activations "
+                   f"{memory.activations / 2**30:.2f}"),
+        ("dtype", config.dtype),
+        ("writes", f"{directory}/run.json, metrics.jsonl, perf.jsonl, lock, manifest.json"),
+        ("", f"{checkpoint_path(directory, config.steps)}/ ({12 * shape.n_params / 2**30:.2f} GiB), and one every "
+             f"{config.checkpoint_every} steps"),
+    ]
+    for name, text in lines:
+        click.echo(f"{name:14}{text}")

@@ -1,0 +1,106 @@
+"""A run directory: run.json, append-only metrics.jsonl and perf.jsonl, a lock, checkpoints/, manifest.json when done.
+
+The two logs are the named exception to atomic writing: a checkpoint records their byte lengths, and resume cuts
+them back to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gpt2cli.errors import BadInput, Gpt2Error
+from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
+from gpt2cli.records.jsonl import Record, encode_record
+from gpt2cli.records.schemas import schema_name
+
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+PERF = "perf.jsonl"
+CHECKPOINTS = "checkpoints"
+LOCK = "lock"
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the run's lock; raise Gpt2Error naming the process that has it. A dead holder's lock is free again."""
+    with open(directory / LOCK, "a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(32).strip() or "unknown"
+            raise Gpt2Error(
+                f"{directory} is being trained by process {holder}; wait for it or choose another -o"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def is_run(directory: Path) -> bool:
+    """Whether `directory` holds a run, finished or not."""
+    return (directory / RUN).is_file()
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether the run in `directory` is done."""
+    return (directory / MANIFEST).is_file()
+
+
+def read_run(directory: Path) -> Record:
+    """Return run.json; raise BadInput when it is damaged."""
+    record = read_json(directory / RUN)
+    if record.get("schema") != schema_name("gpt2.run") or not isinstance(record.get("config"), dict):
+        raise BadInput(f"{directory / RUN} is no {schema_name('gpt2.run')} record")
+    return record
+
+
+def write_run(directory: Path, fields: Record) -> None:
+    """Write run.json."""
+    write_json(directory / RUN, {"schema": schema_name("gpt2.run"), **fields})
+
+
+def finish(directory: Path, fields: dict[str, Any], checkpoint: Path) -> None:
+    """Write the run's manifest.json: the last act of a run, and make's target."""
+    relative = checkpoint.relative_to(directory)
+    names = [RUN, METRICS, str(relative / MANIFEST), str(relative / "model.safetensors")]
+    write_manifest(directory, "gpt2.checkpoint", {**fields, "checkpoint": str(relative)}, names)
+
+
+class AppendLog:
+    """An append-only JSONL log that can be cut back to a recorded length; lines may be copied to a second place."""
+
+    def __init__(self, path: Path, length: int, copy: Callable[[bytes], None] | None = None) -> None:
+        """Open `path` with exactly its first `length` bytes; BadInput when it is shorter."""
+        self._copy = copy
+        self._file: BinaryIO = open(path, "ab")  # noqa: SIM115
+        have = self._file.tell()
+        if have < length:
+            self._file.close()
+            raise BadInput(f"{path} has {have} bytes, its checkpoint was written after {length}; it was cut since")
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    def write(self, kind: str, fields: Record) -> None:
+        """Append one record."""
+        line = encode_record(kind, fields)
+        self._file.write(line)
+        self._file.flush()
+        if self._copy is not None:
+            self._copy(line)
+
+    def sync(self) -> int:
+        """Bring all lines to disk and return the length in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

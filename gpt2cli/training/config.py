@@ -1,0 +1,189 @@
+"""From a person's options to the complete configuration of a run: every default is decided here, and recorded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gpt2cli.errors import UsageFault
+from gpt2cli.model.nll import HEAD_CHUNK
+from gpt2cli.records.provenance import json_sha256
+from gpt2cli.sizes import GPT2_CONTEXT, ModelShape, activation_bytes, default_heads, size_by_name
+from gpt2cli.tokens.order import count_windows
+from gpt2cli.training.schedule import Schedule, ScheduleName
+
+DEFAULT_BATCH_TOKENS = 524_288
+DEFAULT_EVAL_TOKENS = 65_536
+_PEAK_LR = {"small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4}
+_MICRO_TOKENS = 8_192
+_MICRO_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a person asked for; None means: decide for me."""
+
+    size: str | None = None
+    layers: int | None = None
+    embd: int | None = None
+    heads: int | None = None
+    context: int | None = None
+    recipe: str = "modern"
+    batch_tokens: int | None = None
+    micro_batch: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    lr: float | None = None
+    warmup: int | None = None
+    schedule: ScheduleName = "cosine"
+    weight_decay: float | None = None
+    dropout: float | None = None
+    clip: float = 1.0
+    dtype: str = "auto"
+    seed: int = 0
+    eval_every: int | None = None
+    eval_tokens: int = DEFAULT_EVAL_TOKENS
+    checkpoint_every: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A complete run. batch in tokens is the optimisation setting, micro_batch (sequences) only memory."""
+
+    size: str
+    n_layer: int
+    n_head: int
+    n_embd: int
+    n_ctx: int
+    n_vocab: int
+    recipe: str
+    batch_tokens: int
+    micro_batch: int
+    steps: int
+    lr: float
+    lr_floor: float
+    warmup_steps: int
+    schedule: ScheduleName
+    beta1: float
+    beta2: float
+    weight_decay: float
+    dropout: float
+    clip: float
+    dtype: str
+    seed: int
+    eval_every: int
+    eval_tokens: int
+    checkpoint_every: int
+
+    @property
+    def shape(self) -> ModelShape:
+        """The network."""
+        return ModelShape(self.n_layer, self.n_head, self.n_embd, self.n_ctx, self.n_vocab)
+
+    @property
+    def batch(self) -> int:
+        """Sequences in a step."""
+        return self.batch_tokens // self.n_ctx
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.steps * self.batch_tokens
+
+    def learning_rate(self) -> Schedule:
+        """The schedule of this run."""
+        return Schedule(self.schedule, self.lr, self.lr_floor, self.warmup_steps, self.steps)
+
+    def as_record(self) -> dict[str, Any]:
+        """The configuration as a JSON object."""
+        return asdict(self)
+
+    def run_name(self, data_sha256: str) -> str:
+        """Size name and a short hash of configuration, seed and data: equal runs have equal names."""
+        return f"{self.size}-{json_sha256([self.as_record(), data_sha256])[:8]}"
+
+
+def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
+    """Return (name, shape for GPT-2's own context and vocabulary) of `--size`, or of `--layers --embd [--heads]`."""
+    if options.layers is None and options.embd is None:
+        if options.heads is not None:
+            raise UsageFault("--heads goes with --layers and --embd")
+        return size_by_name(options.size or "small")
+    if options.size is not None:
+        raise UsageFault("give either --size or --layers and --embd, not both")
+    if options.layers is None or options.embd is None:
+        raise UsageFault("--layers and --embd go together")
+    heads = options.heads or default_heads(options.embd)
+    name = f"l{options.layers}-e{options.embd}" + (f"-h{options.heads}" if options.heads else "")
+    return name, ModelShape(options.layers, heads, options.embd)
+
+
+def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf16: bool) -> TrainConfig:
+    """Return the complete configuration of `options` on shards of `train_tokens` tokens over `n_vocab`.
+
+    Raises UsageFault when the options do not fit together or the shards are too small for them.
+    """
+    name, shape = named_shape(options)
+    n_ctx = options.context or GPT2_CONTEXT
+    shape = shape.with_data(n_ctx, n_vocab)
+    batch_tokens = _batch_tokens(options.batch_tokens, n_ctx)
+    steps = _steps(options, train_tokens, batch_tokens, n_ctx)
+    gpt = options.recipe == "gpt"
+    lr = _given(options.lr, 2.5e-4 if gpt else _PEAK_LR.get(name, min(3e-3, 6e-4 * math.sqrt(768 / shape.n_embd))))
+    warmup = _given(options.warmup, min(2000, steps // 10) if gpt else min(2000, math.ceil(0.05 * steps)))
+    if warmup >= steps and options.warmup is not None:
+        raise UsageFault(f"a warm-up of {warmup} steps leaves nothing of the {steps} steps; give a smaller --warmup")
+    return TrainConfig(
+        size=name, n_layer=shape.n_layer, n_head=shape.n_head, n_embd=shape.n_embd, n_ctx=n_ctx, n_vocab=n_vocab,
+        recipe=options.recipe, batch_tokens=batch_tokens,
+        micro_batch=_micro_batch(options.micro_batch, shape, batch_tokens // n_ctx), steps=steps,
+        lr=lr, lr_floor=lr / 10, warmup_steps=warmup, schedule=options.schedule,
+        beta1=0.9, beta2=0.999 if gpt else 0.95,
+        weight_decay=_given(options.weight_decay, 0.01 if gpt else 0.1),
+        dropout=_given(options.dropout, 0.1 if gpt else 0.0), clip=options.clip,
+        dtype=("bf16" if native_bf16 else "fp32") if options.dtype == "auto" else options.dtype, seed=options.seed,
+        eval_every=_given(options.eval_every, min(250, max(10, steps // 20))), eval_tokens=options.eval_tokens,
+        checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
+    )
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _batch_tokens(given: int | None, n_ctx: int) -> int:
+    if given is None:
+        return max(1, DEFAULT_BATCH_TOKENS // n_ctx) * n_ctx
+    if given < n_ctx or given % n_ctx:
+        near = max(1, round(given / n_ctx)) * n_ctx
+        raise UsageFault(f"--batch-tokens {given} is not a multiple of the context {n_ctx}; {near} would be")
+    return given
+
+
+def _steps(options: TrainOptions, train_tokens: int, batch_tokens: int, n_ctx: int) -> int:
+    if options.steps is not None and options.tokens is not None:
+        raise UsageFault("give either --steps or --tokens, not both")
+    epoch = count_windows(train_tokens, n_ctx) * n_ctx
+    if options.steps is not None:
+        return options.steps
+    steps = (options.tokens if options.tokens is not None else epoch) // batch_tokens
+    if steps < 1:
+        what = "--tokens" if options.tokens is not None else f"one epoch of the shards ({epoch:,} tokens)"
+        raise UsageFault(f"{what} is less than one batch of {batch_tokens:,} tokens; give a smaller --batch-tokens")
+    return steps
+
+
+def _micro_batch(given: int | None, shape: ModelShape, batch: int) -> int:
+    if given is not None:
+        if given > batch:
+            raise UsageFault(f"--micro-batch {given} is more than the {batch} sequences of a batch")
+        return given
+    micro = 1
+    while (
+        2 * micro <= batch
+        and 2 * micro * shape.n_ctx <= _MICRO_TOKENS
+        and activation_bytes(shape, 2 * micro, 4, HEAD_CHUNK) <= _MICRO_BYTES
+    ):
+        micro *= 2
+    return micro

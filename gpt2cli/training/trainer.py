@@ -1,0 +1,270 @@
+"""The training loop, from a configuration to a finished run directory; kill it anywhere, run it again, same bytes."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpt2cli.errors import Interrupted, StoppedEarly, UsageFault
+from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.records.jsonl import Record
+from gpt2cli.records.provenance import versions
+from gpt2cli.records.run_directory import (
+    CHECKPOINTS,
+    METRICS,
+    PERF,
+    AppendLog,
+    finish,
+    is_finished,
+    is_run,
+    locked,
+    read_run,
+    write_run,
+)
+from gpt2cli.records.shard_set import ShardSet
+from gpt2cli.reporter import Reporter
+from gpt2cli.tokens.vocabulary import Vocabulary
+from gpt2cli.training.batches import TrainingBatches, ValidationSet
+from gpt2cli.training.checkpointing import Position, checkpoint_path, load_checkpoint, save_checkpoint
+from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.optimizer import build_optimizer
+from gpt2cli.training.peak_memory import peak_rss_bytes
+from gpt2cli.training.step import apply_gradient, batch_gradient, seconds_per_micro_batch
+from gpt2cli.training.validation import validate
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What to train, on what, where; and how to behave toward what is already there."""
+
+    config: TrainConfig
+    shards: ShardSet
+    vocabulary: Vocabulary
+    directory: Path
+    device: torch.device
+    keep: int = 2
+    max_seconds: float | None = None
+    override: bool = False
+    force: bool = False
+    copy_metrics: Callable[[bytes], None] | None = None
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """How a run ended. Losses in nats per token."""
+
+    run: str
+    steps: int
+    val_nll: float | None
+    already_done: bool
+
+
+def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
+    """Train, or go on training, the run in `plan.directory` until it is done.
+
+    Raises UsageFault when another run is there, Interrupted or StoppedEarly with its state saved, Gpt2Error when
+    the numbers stop being finite.
+    """
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    with locked(plan.directory):
+        if plan.force and is_run(plan.directory):
+            _clear(plan.directory)
+        record = _agree(plan)
+        if is_finished(plan.directory):
+            return TrainSummary(record["run"], plan.config.steps, None, True)
+        return _Run(plan, record, reporter).train()
+
+
+def _clear(directory: Path) -> None:
+    for name in ("manifest.json", "run.json", METRICS, PERF):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+
+
+def _agree(plan: TrainPlan) -> Record:
+    """Return the run record, new or found; refuse when a found one differs and override is not asked for."""
+    fresh = run_record(plan.config, plan.shards)
+    if not is_run(plan.directory):
+        if any(path.name != "lock" for path in plan.directory.iterdir()):
+            raise UsageFault(f"{plan.directory} is not empty and holds no run; choose another -o")
+        write_run(plan.directory, fresh)
+        return fresh
+    found = read_run(plan.directory)
+    found.pop("schema")
+    differences = [
+        f"{name}: {found['config'].get(name)!r} there, {value!r} asked"
+        for name, value in fresh["config"].items() if found["config"].get(name) != value
+    ]
+    differences += [
+        f"{name}: {str(found.get(name))[:12]} there, {fresh[name][:12]} asked"
+        for name in ("data_sha256", "tokenizer_sha256") if found.get(name) != fresh[name]
+    ]
+    if not differences:
+        return found
+    shape_differs = any(found["config"].get(name) != fresh["config"][name]
+                        for name in ("n_layer", "n_head", "n_embd", "n_ctx", "n_vocab"))
+    if not plan.override or shape_differs or found.get("tokenizer_sha256") != fresh["tokenizer_sha256"]:
+        hint = "--force starts anew" if shape_differs else "--override goes on with the new ones, --force starts anew"
+        raise UsageFault(f"{plan.directory} holds another run ({'; '.join(differences)}); choose another -o; {hint}")
+    (plan.directory / "manifest.json").unlink(missing_ok=True)
+    fresh["run"] = found["run"]
+    write_run(plan.directory, fresh)
+    return fresh
+
+
+def run_record(config: TrainConfig, shards: ShardSet) -> Record:
+    """Return the fields of gpt2.run/1 for a configuration on a shard set."""
+    shape = config.shape
+    return {
+        "run": config.run_name(shards.data_sha256), "parent_run": None, "parent_step": None,
+        "config": config.as_record(), "seed": config.seed,
+        "n_params": shape.n_params, "n_params_non_embedding": shape.n_params_non_embedding,
+        "n_layer": shape.n_layer, "n_embd": shape.n_embd, "n_head": shape.n_head, "n_ctx": shape.n_ctx,
+        "n_vocab": shape.n_vocab, "flops_per_token": shape.train_flops_per_token(),
+        "flops_form": "6 (12 L d^2 + V d) + 6 L T d",
+        "tokenizer_sha256": shards.tokenizer_sha256, "data_sha256": shards.data_sha256,
+        "versions": versions("torch", "numpy", "tiktoken"),
+    }
+
+
+class _Run:
+    """The moving parts of one run: model, optimizer, logs, and where it stands."""
+
+    def __init__(self, plan: TrainPlan, record: Record, reporter: Reporter) -> None:
+        self.plan, self.record, self.reporter, self.config = plan, record, reporter, plan.config
+        self.started = time.monotonic()
+        config = plan.config
+        token_bytes = np.array([len(token) for token in plan.vocabulary.token_bytes()], dtype=np.int64)
+        token_bytes[plan.vocabulary.eot] = 0
+        self.batches = TrainingBatches(plan.shards.open("train"), n_ctx=config.n_ctx, batch=config.batch,
+                                       micro_batch=config.micro_batch, seed=config.seed, device=plan.device)
+        self.validation = ValidationSet(plan.shards.open("val"), n_ctx=config.n_ctx, limit=config.eval_tokens,
+                                        token_bytes=token_bytes)
+        self.model = GPT2(config.shape, config.dropout)
+        self.model.initialise(config.seed)
+        self.model.to(plan.device).train()
+        self.optimizer = build_optimizer(self.model, config)
+        position = load_checkpoint(plan.directory, self.model, self.optimizer, reporter.warn)
+        self.step = position.step if position else 0
+        self.metrics = AppendLog(plan.directory / METRICS, position.metrics_bytes if position else 0,
+                                 plan.copy_metrics)
+        self.perf = AppendLog(plan.directory / PERF, position.perf_bytes if position else 0)
+        if position is None or plan.override:
+            self.metrics.write("gpt2.run", record)
+        if position:
+            self._compare_machine(position)
+
+    def train(self) -> TrainSummary:
+        """Take the remaining steps, then write the final evaluation, checkpoint and manifest."""
+        config = self.config
+        try:
+            self._announce()
+            while self.step < config.steps:
+                self._take_step()
+                if self.step == config.steps:
+                    break
+                if self.step % config.eval_every == 0:
+                    self._evaluate(config.learning_rate().at(self.step)[1])
+                if self.step % config.checkpoint_every == 0:
+                    self._save()
+                self._check_time()
+            val_nll = self._evaluate("done")
+            path = self._save()
+            finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
+                                         "tokens": self.step * config.batch_tokens}, path)
+            return TrainSummary(self.record["run"], self.step, val_nll, False)
+        except Interrupted:
+            raise Interrupted(self._save_and_explain("stopped by a signal")) from None
+        finally:
+            self.metrics.close()
+            self.perf.close()
+
+    def _take_step(self) -> None:
+        config, step = self.config, self.step + 1
+        lr, phase = config.learning_rate().at(step)
+        start = time.perf_counter()
+        loss = batch_gradient(self.model, self.batches, step, config, self._inside_step)
+        grad_norm = apply_gradient(self.model, self.optimizer, lr, config.clip, step, loss)
+        seconds = time.perf_counter() - start
+        self.step = step
+        self.metrics.write("gpt2.step", {**self._at(), "loss_nats": loss, "lr": lr, "lr_phase": phase,
+                                         "grad_norm": grad_norm})
+        speed = config.batch_tokens / seconds
+        self.perf.write("gpt2.perf", {"run": self.record["run"], "step": step, "tokens_per_second": round(speed, 1),
+                                      "step_seconds": round(seconds, 6), "peak_rss_bytes": peak_rss_bytes()})
+        self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
+                               loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed:,.0f}")
+
+    def _inside_step(self, tokens: int, loss: float) -> bool:
+        done = self.step * self.config.batch_tokens + tokens
+        self.reporter.progress(done, self.config.tokens, "tokens", step=f"{self.step + 1}/{self.config.steps}",
+                               loss=f"{loss:.4f}")
+        return self.reporter.stopping()
+
+    def _at(self) -> dict[str, Any]:
+        tokens = self.step * self.config.batch_tokens
+        return {"run": self.record["run"], "step": self.step, "tokens": tokens,
+                "flops": tokens * self.config.shape.train_flops_per_token()}
+
+    def _evaluate(self, phase: str) -> float:
+        fields = validate(self.model, self.validation, self.config.micro_batch, self.config.dtype, self.reporter)
+        protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype}
+        self.metrics.write("gpt2.eval", {**self._at(), "lr_phase": phase, "split": "val", **fields,
+                                         "protocol": protocol, "tokenizer_sha256": self.record["tokenizer_sha256"]})
+        nll = float(fields["nll_nats_per_token"])
+        self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {fields['ppl']:.2f}")
+        return nll
+
+    def _save(self) -> Path:
+        position = Position(**self._at(), metrics_bytes=self.metrics.sync(), perf_bytes=self.perf.sync(),
+                            threads=torch.get_num_threads(), device=self.plan.device.type, torch=str(torch.__version__))
+        return save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position,
+                               self.plan.keep)
+
+    def _save_and_explain(self, why: str) -> str:
+        if self.step and not checkpoint_path(self.plan.directory, self.step).is_dir():
+            self._save()
+        return f"{why} after step {self.step} of {self.config.steps}; the same command goes on from there"
+
+    def _check_time(self) -> None:
+        if self.plan.max_seconds is not None and time.monotonic() - self.started > self.plan.max_seconds:
+            raise StoppedEarly(self._save_and_explain(f"{self.plan.max_seconds:g} seconds are over"))
+
+    def _announce(self) -> None:
+        config = self.config
+        if self.step:
+            self.reporter.note(f"going on after step {self.step} of {config.steps} in {self.plan.directory}")
+        if self.step >= config.steps:
+            return
+        count = math.ceil(config.batch / config.micro_batch)
+        step_seconds = count * seconds_per_micro_batch(self.model, self.batches, config)
+        self.reporter.note(
+            f"{config.shape.n_params:,} parameters, {config.dtype} on {self.plan.device}; a step of "
+            f"{config.batch_tokens:,} tokens ({count} micro-batches of {config.micro_batch} sequences) takes about "
+            f"{_duration(step_seconds)}, the {config.steps - self.step} steps about "
+            f"{_duration(step_seconds * (config.steps - self.step))}"
+        )
+
+    def _compare_machine(self, position: Position) -> None:
+        here = (torch.get_num_threads(), self.plan.device.type, str(torch.__version__))
+        if here != (position.threads, position.device, position.torch):
+            self.reporter.warn(f"the checkpoint was written with {position.threads} threads on {position.device} by "
+                               f"torch {position.torch}, now it is {here[0]} on {here[1]} by {here[2]}: bits may differ")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
