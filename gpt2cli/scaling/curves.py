@@ -1,0 +1,142 @@
+"""Loss curves from metrics: what a run's step and evaluation records say, ready to draw; no drawing here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records.jsonl import ReadTally, Record, read_records
+from gpt2cli.records.streams import display_name
+from gpt2cli.reporter import Reporter
+
+AXES = ("tokens", "steps", "flops")
+"""What the horizontal axis may count."""
+_AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
+MAX_POINTS = 1500
+"""Points drawn per line; longer curves are thinned after smoothing."""
+
+
+@dataclass
+class Curve:
+    """One run: training records by step and evaluations on the validation split, in the order of the file."""
+
+    run: str
+    n_params: float | None = None
+    steps: list[Record] = field(default_factory=list)
+    evaluations: list[Record] = field(default_factory=list)
+
+    def training(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (x, loss in nats) of the training records."""
+        return _columns(self.steps, _AXIS_FIELDS[axis], "loss_nats")
+
+    def validation(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (x, loss in nats) of the evaluations."""
+        return _columns(self.evaluations, _AXIS_FIELDS[axis], "nll_nats_per_token")
+
+    def rates(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (x, learning rate) of the training records."""
+        return _columns(self.steps, _AXIS_FIELDS[axis], "lr")
+
+    def phases(self, axis: str) -> list[tuple[str, float, float]]:
+        """Return (lr_phase, first x, last x) for each stretch of one phase."""
+        stretches: list[tuple[str, float, float]] = []
+        for record in self.steps:
+            phase, x = str(record["lr_phase"]), float(record[_AXIS_FIELDS[axis]])
+            if stretches and stretches[-1][0] == phase:
+                stretches[-1] = (phase, stretches[-1][1], x)
+            else:
+                start = stretches[-1][2] if stretches else x
+                stretches.append((phase, start, x))
+        return stretches
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """What a set of files holds to draw: curves by run, and fits."""
+
+    curves: list[Curve]
+    fits: list[Record]
+
+
+def read_drawable(paths: Sequence[str], reporter: Reporter) -> Drawable:
+    """Read metrics and fits from files, run directories (their metrics.jsonl) and directories of runs.
+
+    Raises BadInput when there is nothing to draw.
+    """
+    curves: dict[str, Curve] = {}
+    fits: list[Record] = []
+    for path in _metric_files(paths):
+        tally = ReadTally()
+        for record in read_records(path, tally, kinds=("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.fit")):
+            _sort_in(record, curves, fits)
+        for text in tally.warnings:
+            reporter.warn(text)
+    drawn = [curve for curve in curves.values() if curve.steps or curve.evaluations]
+    if not drawn and not fits:
+        names = ", ".join(display_name(path) for path in list(paths)[:3])
+        raise BadInput(f"no step, evaluation or fit records in {names}; give a run directory, metrics.jsonl or a fit")
+    return Drawable(sorted(drawn, key=lambda curve: (curve.n_params or 0.0, curve.run)), fits)
+
+
+def smooth(values: np.ndarray, share: float = 0.02) -> np.ndarray:
+    """Return the centred moving average of `values` (M,) over about `share` of them; windows shrink at the ends."""
+    half = min(int(len(values) * share / 2 + 0.5), 500)
+    if half == 0:
+        return values
+    index = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(index, len(values) - 1 - index))
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return (total[index + reach + 1] - total[index - reach]) / (2 * reach + 1)
+
+
+def thin(*columns: np.ndarray) -> list[np.ndarray]:
+    """Return the columns at no more than MAX_POINTS positions, evenly spaced, the last one kept."""
+    length = len(columns[0])
+    if length <= MAX_POINTS:
+        return list(columns)
+    index = np.unique(np.linspace(0, length - 1, MAX_POINTS).round().astype(int))
+    return [column[index] for column in columns]
+
+
+def _metric_files(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if path == "-" or not os.path.isdir(path):
+            yield path
+        elif (Path(path) / "metrics.jsonl").is_file():
+            yield str(Path(path) / "metrics.jsonl")
+        else:
+            found = sorted(str(file) for file in Path(path).glob("*/metrics.jsonl"))
+            if not found:
+                raise BadInput(f"{path} is neither a run directory nor a directory of runs: no metrics.jsonl")
+            yield from found
+
+
+def _sort_in(record: Record, curves: dict[str, Curve], fits: list[Record]) -> None:
+    kind = record["schema"].rpartition("/")[0]
+    if kind == "gpt2.fit":
+        fits.append(record)
+        return
+    name = str(record["run"])
+    curve = curves.setdefault(name, Curve(name))
+    if kind == "gpt2.run":
+        curve.n_params = float(record["n_params"])
+    elif kind == "gpt2.step":
+        curve.steps.append(record)
+    elif record["split"] == "val":
+        curve.evaluations.append(record)
+
+
+def _columns(records: list[Record], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
+    rows: list[tuple[Any, Any]] = [(record[x_name], record[y_name]) for record in records]
+    try:
+        table = np.array(rows, dtype=float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        raise BadInput(f"a record of run {records[0]['run']!r} has no number in {x_name} or {y_name}") from None
+    table = table[np.isfinite(table).all(axis=1)]
+    return table[:, 0], table[:, 1]
