@@ -1,1 +1,1 @@
-"""From Reddit submissions to clean documents: links, fetch, extract, filter, dedup."""
+"""From links to documents: links -> fetch -> extract -> dedup, as WebText was made (Radford et al. 2019, 2.1)."""
