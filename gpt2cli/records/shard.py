@@ -63,10 +63,10 @@ class ShardWriter:
         else:
             self._text_bytes += text_bytes
 
-    def close(self, input_sha256: str) -> ShardFooter:
+    def close(self, input_sha256: str | None) -> ShardFooter:
         """Write what is left, the footer and the seek table; return the footer. The stream stays open.
 
-        input_sha256: hex digest of what the tokens were made from.
+        input_sha256: hex digest of what the tokens were made from; None where an index.json tells it.
         """
         self._flush()
         lengths = np.concatenate([*self._lengths, np.array(self._recent, dtype="<u4")])
@@ -174,8 +174,8 @@ class ShardReader:
         if magic is None:
             raise form.no_footer(self._name, self._source.offset)
         if magic != form.FOOTER_MAGIC:
-            raise BadInput(f"{self._name}: what is at byte {self._source.offset - 4} is neither a frame nor the footer: "
-                           "it is damaged; make the shard again")
+            raise BadInput(f"{self._name} is damaged at byte {self._source.offset - 4}: neither a frame nor the footer "
+                           "begins there; make the shard again")
         self._finish(digest.hexdigest(), count, documents, last)
 
     def _tokens(self, where: str) -> np.ndarray:
@@ -194,7 +194,8 @@ class ShardReader:
         if documents and last != self.header.eot:
             raise BadInput(f"{self._name}: the last document has no end-of-text; make the shard again")
         if self._source.next_magic() != form.SEEK_MAGIC:
-            raise BadInput(f"{self._name} was cut short: it has no seek table at byte {self._source.offset}; make it again")
+            raise BadInput(f"{self._name} was cut short: it has no seek table at byte {self._source.offset}; "
+                           "make it again")
         table = form.parse_seek_table(self._source.skippable_payload(form.MAX_FOOTER), self._name)
         if table.tolist() != [list(entry) for entry in self._entries]:
             raise BadInput(f"{self._name}: the seek table is damaged; make the shard again")

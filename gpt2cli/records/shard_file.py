@@ -159,8 +159,8 @@ class ShardFile:
         head = self._bytes(offset, _MAGIC_SIZE)
         size = int.from_bytes(head[4:], "little")
         if int.from_bytes(head[:4], "little") != magic or size > min(limit, self._size):
-            raise BadInput(f"{self.path} has no {'header' if magic == form.HEADER_MAGIC else 'footer'} at byte {offset}: "
-                           "it is damaged, or no gpt2 token shard")
+            what = "header" if magic == form.HEADER_MAGIC else "footer"
+            raise BadInput(f"{self.path} has no {what} at byte {offset}: it is damaged, or no gpt2 token shard")
         payload = self._bytes(offset + _MAGIC_SIZE, size)
         return payload, head + payload
 

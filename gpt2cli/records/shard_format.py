@@ -43,7 +43,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What a shard says of its tokens. `vocabulary` is the canonical text when it is not GPT-2's; `source` a free name."""
+    """What a shard says of its tokens. `vocabulary`: canonical text, None for GPT-2's own; `source`: a free name."""
 
     n_vocab: int
     eot: int
@@ -73,7 +73,7 @@ class ShardFooter:
     tokens: int
     documents: int
     sha256: str
-    input_sha256: str
+    input_sha256: str | None
     text_bytes: int | None
     header_sha256: str
     packed_index: bytes
@@ -147,9 +147,10 @@ def parse_footer(payload: bytes, name: str) -> ShardFooter:
     fields = _parse_json(body[4 : 4 + size], f"{name}: the shard footer")
     _check_schema(fields, FOOTER_SCHEMA, name)
     try:
+        origin = None if fields["input_sha256"] is None else _digest(fields["input_sha256"])
         text_bytes = None if fields["text_bytes"] is None else _whole(fields["text_bytes"])
         footer = ShardFooter(_whole(fields["tokens"]), _whole(fields["documents"]), _digest(fields["sha256"]),
-                             _digest(fields["input_sha256"]), text_bytes, _digest(fields["header_sha256"]),
+                             origin, text_bytes, _digest(fields["header_sha256"]),
                              body[4 + size :])
     except (KeyError, ValueError):
         raise BadInput(f"{name}: the shard footer is damaged: a field is missing or has the wrong form") from None
@@ -243,7 +244,7 @@ class FrameSource:
         """Read the rest of a skippable frame after its magic; BadInput when it is larger than `limit`."""
         size = int.from_bytes(self._read(4), "little")
         if size > limit:
-            raise BadInput(f"{self.name}: the metadata frame at byte {self.offset - 8} claims {size} bytes: it is damaged")
+            raise BadInput(f"{self.name} is damaged: the metadata frame at byte {self.offset - 8} claims {size} bytes")
         return self._read(size)
 
     def data_frame(self, where: str) -> bytes:

@@ -52,12 +52,19 @@ def open_input(path: str | os.PathLike[str], *, window_log: int = WINDOW_LOG) ->
     The stream raises BadInput when a zstd frame is damaged, cut short, or wants a window above 2^window_log bytes.
     """
     with open_raw_input(path) as raw:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
-        magic = buffered.peek(4)[:4]
-        if magic == ZSTD_MAGIC or magic in SKIPPABLE_MAGICS:
-            yield cast(BinaryIO, io.BufferedReader(ZstdInput(buffered, display_name(path), window_log), _CHUNK))
-        else:
-            yield buffered
+        yield decompressed(raw, display_name(path), window_log)
+
+
+def decompressed(raw: BinaryIO, name: str, window_log: int = WINDOW_LOG) -> BinaryIO:
+    """Return the decompressed bytes of an open stream that nothing was read from; `name` is for messages.
+
+    See open_input for what its reads raise.
+    """
+    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
+    magic = buffered.peek(4)[:4]
+    if magic == ZSTD_MAGIC or magic in SKIPPABLE_MAGICS:
+        return cast(BinaryIO, io.BufferedReader(ZstdInput(buffered, name, window_log), _CHUNK))
+    return buffered
 
 
 class ZstdInput(io.RawIOBase):
@@ -138,10 +145,12 @@ class ZstdInput(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def open_output(path: str | os.PathLike[str], *, force: bool = True, binary: bool = False) -> Iterator[BinaryIO]:
+def open_output(path: str | os.PathLike[str], *, force: bool = True, binary: bool = False, as_is: bool = False
+                ) -> Iterator[BinaryIO]:
     """Yield a binary stream to `path` (`-`: stdout). A named file appears only when the block succeeds.
 
     A name that ends in `.zst` is compressed (level 3, content checksum). `binary` refuses to write to a terminal.
+    `as_is`: what is written is already in its final form, whatever the name.
     Raises UsageFault for an existing file without `force`.
     """
     if str(path) == "-":
@@ -153,7 +162,7 @@ def open_output(path: str | os.PathLike[str], *, force: bool = True, binary: boo
     if not Path(path).parent.is_dir():
         raise UsageFault(f"the directory of {path} does not exist; make it first")
     with atomic_file(path, force=force) as file:
-        if str(path).endswith(".zst"):
+        if str(path).endswith(".zst") and not as_is:
             compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
             with compressor.stream_writer(file, closefd=False) as stream:
                 yield cast(BinaryIO, stream)

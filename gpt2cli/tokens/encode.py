@@ -16,7 +16,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.tokens.vocabulary import END_OF_TEXT, Vocabulary
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-"""GPT-2's split pattern as tiktoken writes it; it matches what OpenAI's released pattern matches, without backtracking."""
+"""GPT-2's split pattern as tiktoken writes it; it matches what OpenAI's own matches, without backtracking."""
 LONG_RUN = 1 << 15
 """Whitespace runs of this length are taken out of the pattern's hands."""
 WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a" \
@@ -46,7 +46,7 @@ class Encoder:
             return self._encode(whole)
 
     def decode(self, ids: np.ndarray | list[int]) -> bytes:
-        """Return the bytes of `ids` (end-of-text: b"<|endoftext|>"). Raises BadInput for an id outside the vocabulary."""
+        """Return the bytes of `ids` (end-of-text: b"<|endoftext|>"); raise BadInput for an id not in the vocabulary."""
         numbers = ids.tolist() if isinstance(ids, np.ndarray) else ids
         try:
             if numbers and min(numbers) < 0:

@@ -81,7 +81,7 @@ def byte_of_character() -> dict[str, int]:
 
 @functools.cache
 def gpt2_vocabulary() -> Vocabulary:
-    """Return GPT-2's vocabulary (Radford et al. 2019), rebuilt from the packaged vocab.bpe after its hash is checked."""
+    """Return GPT-2's vocabulary (Radford et al. 2019), rebuilt from the packaged vocab.bpe whose hash is checked."""
     path = Path(__file__).parent / "data" / "vocab.bpe"
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != VOCAB_BPE_SHA256:
@@ -144,6 +144,17 @@ def vocabulary_from_canonical(text: str, name: str) -> Vocabulary:
             raise BadInput(f"{name} line {number} holds an empty or repeated token")
         ranks[piece] = int(digits)
     return checked(Vocabulary(ranks, len(ranks) if eot is None else eot), name)
+
+
+def vocabulary_of(text: str | None, sha256: str, name: str) -> Vocabulary:
+    """Return the vocabulary that a shard or shard set carries: its canonical `text`, or GPT-2's when that is None.
+
+    sha256: the tokenizer_sha256 beside it. Raises BadInput when they don't belong together.
+    """
+    vocabulary = gpt2_vocabulary() if text is None else vocabulary_from_canonical(text, f"{name}: its vocabulary")
+    if vocabulary.sha256 != sha256:
+        raise BadInput(f"{name} names a vocabulary ({sha256[:12]}...) that it doesn't carry and that is not GPT-2's")
+    return vocabulary
 
 
 def vocabulary_from_merges(merges: list[tuple[bytes, bytes]], name: str) -> Vocabulary:
