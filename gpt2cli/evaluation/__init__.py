@@ -1,1 +1,1 @@
-"""Evaluation: negative log-likelihood by exactly named protocols."""
+"""Evaluation: perplexity by exactly named protocols."""

@@ -1,0 +1,74 @@
+"""gpt2 eval-ppl: options to one EvalConfig and one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gpt2cli.cli.command import Gpt2Command
+from gpt2cli.cli.console import Console
+from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
+
+
+@click.command("eval-ppl", cls=Gpt2Command, short_help="Perplexity and bits per byte by a named protocol.")
+@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
+@files_argument()
+@click.option("--context", type=Count(1), metavar="TOKENS", help="Longest context; default: all the model has.")
+@click.option("--stride", type=Count(1), metavar="TOKENS",
+              help="How far each window moves on; default: half of the context.")
+@click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
+              show_default=True, help="What the inputs are; auto looks at their content.")
+@click.option("--split", type=click.Choice(["train", "val"]), default=None,
+              help="Which split of a shard set; default val.")
+@click.option("--batch", type=Count(1), default=8, show_default=True, metavar="N",
+              help="Windows computed together: speed and memory, not the result.")
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+              help="Weights and matrix products; bf16 is faster and changes the fifth digit.")
+@device_option()
+@threads_option()
+@output_option()
+@force_option()
+@click.pass_obj
+def command(
+    console: Console, model: str | None, files: tuple[str, ...], form: str, split: str | None, context: int | None,
+    stride: int | None, batch: int, dtype: str, device: str, threads: int | None, output: str, force: bool,
+) -> None:
+    """Score text under MODEL: perplexity per token and per word, bits per byte.
+
+    MODEL is a run, a checkpoint or a Hugging Face GPT-2 directory and always comes first; FILEs are text (a document
+    each), documents JSONL, token shards, or one directory made by gpt2 pack. No FILE is standard input.
+    """
+    from gpt2cli.evaluation.perplexity import EvalConfig, evaluate
+    from gpt2cli.records.jsonl import RecordWriter
+    from gpt2cli.records.streams import open_output
+    from gpt2cli.sampling.open_model import ModelChoice
+
+    config = EvalConfig(ModelChoice(model, device, dtype, threads), files, form, split, context, stride, batch)
+    with open_output(output, force=force) as stream:
+        record = evaluate(config, console)
+        writer = RecordWriter(stream)
+        writer.write("gpt2.eval", record)
+        if output == "-":
+            writer.end()
+    for line in _summary(record):
+        console.note(line)
+
+
+def _summary(record: dict[str, Any]) -> list[str]:
+    error = "" if record["stderr"] is None else f" (standard error {record['stderr']:.4f})"
+    empty = f", {record['n_empty_documents']:,} of them empty" if record["n_empty_documents"] else ""
+    protocol = record["protocol"]
+    return [
+        f"perplexity {_number(record['ppl'])} a token, {_number(record['word_ppl'])} a word; "
+        f"{_number(record['bits_per_byte'])} bits a byte; {record['nll_nats_per_token']:.4f} nats a token{error}",
+        f"{record['n_tokens']:,} tokens, {record['n_words']:,} words, {record['n_bytes']:,} bytes in "
+        f"{record['n_documents']:,} document{'s' * (record['n_documents'] != 1)}{empty}; {protocol['name']} windows, context {protocol['context']}, "
+        f"stride {protocol['stride']}",
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "(none)"
+    return f"{value:,.2f}" if value >= 10 else f"{value:.4f}"

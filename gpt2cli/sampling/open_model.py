@@ -1,0 +1,61 @@
+"""A model made ready to run: found, checked, loaded, with its vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from gpt2cli.model.device import choose_device, choose_dtype, use_threads
+from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.weights import load_model, weights_sha256
+from gpt2cli.records.checkpoint import ModelSource, resolve_model
+from gpt2cli.reporter import Reporter
+from gpt2cli.sizes import ModelShape
+from gpt2cli.tokens.encode import Encoder
+from gpt2cli.tokens.of_model import vocabulary_of_model
+from gpt2cli.tokens.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model (None: the newest run under runs/), where and in which precision; threads None: torch's choice."""
+
+    path: str | None = None
+    device: str = "auto"
+    dtype: str = "fp32"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A loaded model. `dtype` is the name it runs in."""
+
+    source: ModelSource
+    model: GPT2
+    shape: ModelShape
+    vocabulary: Vocabulary
+    dtype: str
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder of the model's vocabulary."""
+        return Encoder(self.vocabulary)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hex sha256 of the weights file."""
+        return weights_sha256(self.source.directory)
+
+
+def open_model(choice: ModelChoice, reporter: Reporter) -> OpenModel:
+    """Find, check and load a model, and say in one line which it is.
+
+    Raises UsageFault when it or its device is not there, BadInput when it is damaged, hostile or no GPT-2.
+    """
+    device, dtype = choose_device(choice.device), choose_dtype(choice.dtype)
+    use_threads(choice.threads)
+    source = resolve_model(choice.path, reporter.warn)
+    loaded = load_model(source.directory, device=device, dtype=dtype)
+    vocabulary = vocabulary_of_model(source.directory, loaded.shape.n_vocab, reporter)
+    reporter.note(f"{source.directory}: {loaded.shape.n_params:,} parameters, {choice.dtype} on {device}")
+    return OpenModel(source, loaded.model, loaded.shape, vocabulary, choice.dtype)

@@ -1,0 +1,122 @@
+"""The sample command's work: prompts from their source, samples to a stream as text or records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from gpt2cli.errors import UsageFault
+from gpt2cli.records.jsonl import RecordWriter
+from gpt2cli.reporter import Reporter
+from gpt2cli.sampling.generate import Decoding, Generator, Prompt, Sample, read_prompt
+from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
+from gpt2cli.sampling.prompts import PromptSource, read_prompts
+
+SEPARATOR = b"\n<|endoftext|>\n"
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Everything `gpt2 sample` was asked for, but where its output goes."""
+
+    model: ModelChoice = field(default_factory=ModelChoice)
+    prompts: PromptSource = field(default_factory=PromptSource)
+    decoding: Decoding = field(default_factory=Decoding)
+    num_samples: int = 1
+    echo: bool = True
+    records: bool = False
+    use_cache: bool = True
+    batch: int = 8
+
+
+@dataclass
+class SampleSummary:
+    """What was generated, by how each sample ended."""
+
+    tokens: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
+
+
+def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: bool, end: bool) -> SampleSummary:
+    """Generate and write all samples.
+
+    live: a single sample's text is written and flushed as it comes. end: records close with gpt2.end/1.
+    Raises UsageFault for settings that make no sense, and what read_prompts and open_model raise.
+    """
+    _check(config.decoding)
+    texts = read_prompts(config.prompts, reporter)
+    opened = open_model(config.model, reporter)
+    n_ctx = opened.shape.n_ctx
+    prompts = [read_prompt(number, text, opened.encoder, n_ctx, config.decoding.max_tokens)
+               for number, text in enumerate(texts)]
+    _tell_dropped(prompts, n_ctx, reporter)
+    generator = Generator(opened.model, opened.encoder, use_cache=config.use_cache, batch=config.batch)
+    summary = SampleSummary()
+    writer = RecordWriter(output)
+    stream = not config.records and len(prompts) * config.num_samples == 1
+    sink = _text_sink(output, prompts[0].text if config.echo else b"", live) if stream else None
+    report = _progress(summary, len(prompts) * config.num_samples * config.decoding.max_tokens, reporter, sink and live)
+    cut_by_context = 0
+    for made, result in enumerate(generator.generate(prompts, config.num_samples, config.decoding, sink, report)):
+        summary.finished[result.finish_reason] = summary.finished.get(result.finish_reason, 0) + 1
+        cut_by_context += result.finish_reason == "length" and len(result.ids) < config.decoding.max_tokens
+        if config.records:
+            writer.write("gpt2.sample", _record(result, config, opened))
+        elif not stream:
+            output.write((SEPARATOR if made else b"") + (result.prompt.text if config.echo else b"") + result.text)
+    if config.records:
+        if end:
+            writer.end()
+    elif prompts:
+        output.write(b"\n")
+    if cut_by_context:
+        reporter.note(f"{cut_by_context} of {len(prompts) * config.num_samples} samples ended at the context's "
+                      f"{n_ctx} tokens, before --max-tokens")
+    return summary
+
+
+def _check(decoding: Decoding) -> None:
+    if any(not stop for stop in decoding.stop):
+        raise UsageFault("an empty --stop would stop before the first token")
+
+
+def _tell_dropped(prompts: list[Prompt], n_ctx: int, reporter: Reporter) -> None:
+    for prompt in prompts:
+        if prompt.dropped:
+            reporter.note(f"prompt {prompt.number + 1} leaves too little of the context's {n_ctx} tokens: the model is "
+                          f"given its last {len(prompt.ids)} tokens, without the {prompt.dropped} before them")
+
+
+def _text_sink(output: BinaryIO, prompt: bytes, live: bool) -> Callable[[bytes], None]:
+    def show(text: bytes) -> None:
+        output.write(text)
+        if live:
+            output.flush()
+
+    show(prompt)
+    return show
+
+
+def _progress(summary: SampleSummary, total: int, reporter: Reporter, silent: object) -> Callable[[int], None]:
+    def count(tokens: int) -> None:
+        summary.tokens += tokens
+        if not silent:
+            reporter.progress(summary.tokens, total, "tokens")
+
+    return count
+
+
+def _record(result: Sample, config: SampleConfig, opened: OpenModel) -> dict[str, Any]:
+    decoding, source = config.decoding, opened.source
+    return {
+        "prompt": result.prompt.text.decode("utf-8"), "text": result.text.decode("utf-8", "replace"),
+        "finish_reason": result.finish_reason,
+        "prompt_number": result.prompt.number, "sample_number": result.number,
+        "n_prompt_tokens": len(result.prompt.ids), "n_dropped_prompt_tokens": result.prompt.dropped,
+        "n_tokens": len(result.ids), "tokens": result.ids,
+        "seed": decoding.seed, "temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p,
+        "max_tokens": decoding.max_tokens, "stop": list(decoding.stop), "dtype": opened.dtype,
+        "run": source.run, "step": source.step, "model_sha256": opened.sha256,
+        "tokenizer_sha256": opened.vocabulary.sha256,
+    }
