@@ -68,7 +68,7 @@ def real_options(name: str) -> set[str]:
 def _options(command: click.Command, context: click.Context) -> set[str]:
     found = {option for parameter in command.get_params(context) if isinstance(parameter, click.Option)
              for option in (*parameter.opts, *parameter.secondary_opts)}
-    if isinstance(command, click.Group):
+    if hasattr(command, "list_commands"):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None

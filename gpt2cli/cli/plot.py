@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from gpt2cli.cli.command import Gpt2Command
@@ -12,16 +14,33 @@ from gpt2cli.errors import UsageFault
 
 @click.command("plot", cls=Gpt2Command, short_help="Draw metrics and fits, as a file or in the terminal.")
 @click.argument("paths", nargs=-1, metavar="[RUN_DIR|FILE]...", type=click.Path())
-@click.option("-o", "--output", metavar="FILE", type=click.Path(),
-              help="Draw into FILE, .png or .svg; without it, text on standard output.")
-@click.option("--x", "axis", type=click.Choice(["tokens", "steps", "flops"]), default="tokens", show_default=True,
-              help="What the horizontal axis of loss curves counts.")
-@click.option("--reference", "references", multiple=True, metavar="NAME=VALUE",
-              help="A named horizontal line across loss curves, such as unigram=5.9; repeatable.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Draw into FILE, .png or .svg; without it, text on standard output.",
+)
+@click.option(
+    "--x",
+    "axis",
+    type=click.Choice(["tokens", "steps", "flops"]),
+    default="tokens",
+    show_default=True,
+    help="What the horizontal axis of loss curves counts.",
+)
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A named horizontal line across loss curves, such as unigram=5.9; repeatable.",
+)
 @force_option()
 @click.pass_obj
-def command(console: Console, paths: tuple[str, ...], output: str | None, axis: str, references: tuple[str, ...],
-            force: bool) -> None:
+def command(
+    console: Console, paths: tuple[str, ...], output: str | None, axis: str, references: tuple[str, ...], force: bool
+) -> None:
     """Draw what the records hold: loss curves of runs (metrics.jsonl), or a fitted law (gpt2 fit-scaling).
 
     A directory is a run or holds runs; no argument: standard input.
@@ -43,7 +62,7 @@ def command(console: Console, paths: tuple[str, ...], output: str | None, axis: 
         console.note(f"drew {output}")
 
 
-def _to_terminal(drawable, axis: str, lines: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
+def _to_terminal(drawable: Any, axis: str, lines: dict[str, float]) -> None:
     import shutil
 
     from gpt2cli.scaling.terminal_plot import curves_text, fit_text
@@ -57,10 +76,17 @@ def _to_terminal(drawable, axis: str, lines: dict[str, float]) -> None:  # type:
     click.echo(harmless(text), nl=False)
 
 
-def _to_file(drawable, output: str, kind: str, axis: str, lines: dict[str, float],  # type: ignore[no-untyped-def]
-             force: bool) -> None:
+def _to_file(
+    drawable: Any,
+    output: str,
+    kind: str,
+    axis: str,
+    lines: dict[str, float],
+    force: bool,
+) -> None:
     from gpt2cli.records.streams import open_output
-    from gpt2cli.scaling.plots import draw_curves, draw_fit
+    from gpt2cli.scaling.plot_curves import draw_curves
+    from gpt2cli.scaling.plot_fit import draw_fit
 
     with open_output(output, force=force, binary=True) as stream:
         if drawable.fits:

@@ -16,12 +16,17 @@ Rows = list[tuple[str, ...]]
 def show_fit(record: dict[str, Any]) -> None:
     """Show a gpt2.fit record: parameters, allocation at each budget, diagnosis."""
     level = f"{100 * record['level']:.0f} % interval"
-    rows: Rows = [(name, _plain(value), _interval(record["intervals"][name], _plain))
-                  for name, value in record["parameters"].items()]
+    rows: Rows = [
+        (name, _plain(value), _interval(record["intervals"][name], _plain))
+        for name, value in record["parameters"].items()
+    ]
     title = f"L = {record['form']}   ({record['n_observations']} runs, N: {record['count']} parameters)"
     _show(title, ("", "fit", level), rows)
-    _show("Best use of a budget (C = 6 N D)", ("C in FLOP", "N", level, "D", level, "loss", level),
-          [_allocation(entry) for entry in record["allocations"]])
+    _show(
+        "Best use of a budget (C = 6 N D)",
+        ("C in FLOP", "N", level, "D", level, "loss", level),
+        [_allocation(entry) for entry in record["allocations"]],
+    )
     _show("Diagnosis", ("", ""), _diagnosis(record))
 
 
@@ -32,12 +37,24 @@ def show_plans(name: str, source: str, count: str, records: list[dict[str, Any]]
         if record["kind"] == "optimal":
             rows.append(_allocation(record))
         else:
-            rows.append((f"{record['flops']:.3g}", short(record["n"]), "", short(record["d"]), "",
-                         _loss(record["loss_nats"]), _interval(record.get("loss_nats_interval"), _loss)))
+            rows.append(
+                (
+                    f"{record['flops']:.3g}",
+                    short(record["n"]),
+                    "",
+                    short(record["d"]),
+                    "",
+                    _loss(record["loss_nats"]),
+                    _interval(record.get("loss_nats_interval"), _loss),
+                )
+            )
     header = ("C in FLOP", "N", "95 % interval", "D", "95 % interval", "loss", "95 % interval")
     kept = [i for i in range(len(header)) if "interval" not in header[i] or any(row[i] for row in rows)]
-    _show(f"{name}: {source} (C = 6 N D, N: {count} parameters)", tuple(header[i] for i in kept),
-          [tuple(row[i] for i in kept) for row in rows])
+    _show(
+        f"{name}: {source} (C = 6 N D, N: {count} parameters)",
+        tuple(header[i] for i in kept),
+        [tuple(row[i] for i in kept) for row in rows],
+    )
 
 
 def short(value: float | None) -> str:
@@ -48,9 +65,15 @@ def short(value: float | None) -> str:
 
 
 def _allocation(entry: dict[str, Any]) -> tuple[str, ...]:
-    return (f"{entry['flops']:.3g}", short(entry["n_opt"]), _interval(entry.get("n_opt_interval"), short),
-            short(entry["d_opt"]), _interval(entry.get("d_opt_interval"), short),
-            _loss(entry["loss_nats"]), _interval(entry.get("loss_nats_interval"), _loss))
+    return (
+        f"{entry['flops']:.3g}",
+        short(entry["n_opt"]),
+        _interval(entry.get("n_opt_interval"), short),
+        short(entry["d_opt"]),
+        _interval(entry.get("d_opt_interval"), short),
+        _loss(entry["loss_nats"]),
+        _interval(entry.get("loss_nats_interval"), _loss),
+    )
 
 
 def _diagnosis(record: dict[str, Any]) -> Rows:
@@ -58,8 +81,11 @@ def _diagnosis(record: dict[str, Any]) -> Rows:
     condition = found["condition"]
     rows: Rows = [
         ("N", f"{short(found['n_range'][0])} to {short(found['n_range'][1])}, {found['n_levels']} sizes"),
-        ("D", f"{short(found['d_range'][0])} to {short(found['d_range'][1])}, {found['d_levels']} lengths, "
-              f"spanning {found['d_range'][1] / found['d_range'][0]:.1f} times"),
+        (
+            "D",
+            f"{short(found['d_range'][0])} to {short(found['d_range'][1])}, {found['d_levels']} lengths, "
+            f"spanning {found['d_range'][1] / found['d_range'][0]:.3g} times",
+        ),
         ("D/N", f"{found['d_per_n_range'][0]:.3g} to {found['d_per_n_range'][1]:.3g}"),
         ("condition number", "singular" if condition is None else f"{condition:.0f} (healthy: below 100)"),
         ("at a bound", ", ".join(found["at_bound"]) or "none"),

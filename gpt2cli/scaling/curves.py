@@ -85,14 +85,18 @@ def read_drawable(paths: Sequence[str], reporter: Reporter) -> Drawable:
 
 
 def smooth(values: np.ndarray, share: float = 0.02) -> np.ndarray:
-    """Return the centred moving average of `values` (M,) over about `share` of them; windows shrink at the ends."""
+    """Return the centred moving average of `values` (M,) over about `share` of them.
+
+    Windows shrink towards the steep beginning, so that it keeps its place, and are cut off at the end.
+    """
     half = min(int(len(values) * share / 2 + 0.5), 500)
     if half == 0:
         return values
     index = np.arange(len(values))
-    reach = np.minimum(half, np.minimum(index, len(values) - 1 - index))
+    before = np.minimum(half, index)
+    after = np.minimum(before, len(values) - 1 - index)
     total = np.concatenate([[0.0], np.cumsum(values)])
-    return (total[index + reach + 1] - total[index - reach]) / (2 * reach + 1)
+    return (total[index + after + 1] - total[index - before]) / (before + after + 1)
 
 
 def thin(*columns: np.ndarray) -> list[np.ndarray]:

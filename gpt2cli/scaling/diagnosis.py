@@ -63,20 +63,28 @@ def refusals(n: np.ndarray, d: np.ndarray) -> list[str]:
     n_levels, d_levels = int(levels(n).max()) + 1, int(levels(d).max()) + 1
     reasons = []
     if len(n) < 5:
-        reasons.append(f"{_count(len(n), 'observation')} cannot determine five parameters; "
-                       f"add at least {_count(5 - len(n), 'run')}, better ten or more in all")
+        reasons.append(
+            f"{_count(len(n), 'observation')} cannot determine five parameters; "
+            f"add at least {_count(5 - len(n), 'run')}, better ten or more in all"
+        )
     if n_levels < 3:
-        reasons.append(f"the runs have {_count(n_levels, 'model size')}, so A and alpha cannot be told from E; add runs "
-                       f"of at least {_count(3 - n_levels, 'other size')}, for example N = {_suggest(n, n_levels)}")
+        reasons.append(
+            f"the runs have {_count(n_levels, 'model size')}, so A and alpha cannot be told from E; add runs "
+            f"of at least {_count(3 - n_levels, 'other size')}, for example N = {_suggest(n, n_levels)}"
+        )
     if d_levels < 3:
-        reasons.append(f"the runs have {_count(d_levels, 'length')}, so B and beta cannot be told from E; add runs "
-                       f"of at least {_count(3 - d_levels, 'other length')}, for example D = {_suggest(d, d_levels)}")
+        reasons.append(
+            f"the runs have {_count(d_levels, 'length')}, so B and beta cannot be told from E; add runs "
+            f"of at least {_count(3 - d_levels, 'other length')}, for example D = {_suggest(d, d_levels)}"
+        )
     correlation = log_correlation(n, d)
     if n_levels >= 3 and d_levels >= 3 and correlation is not None and abs(correlation) >= COLLINEAR:
         rule = "grows in proportion to N" if _slope(n, d) > 0 else "falls as N grows (one compute budget)"
-        reasons.append(f"D {rule} in every run, so the two terms cannot be told apart; add a run of N = "
-                       f"{short(float(np.min(n)))} with D = {short(float(np.max(d)))}, or of N = "
-                       f"{short(float(np.max(n)))} with D = {short(float(np.min(d)))}")
+        reasons.append(
+            f"D {rule} in every run, so the two terms cannot be told apart; add a run of N = "
+            f"{short(float(np.min(n)))} with D = {short(float(np.max(d)))}, or of N = "
+            f"{short(float(np.max(n)))} with D = {short(float(np.min(d)))}"
+        )
     return reasons
 
 
@@ -84,11 +92,18 @@ def diagnose(n: np.ndarray, d: np.ndarray, fit: Fit) -> Diagnosis:
     """Describe the design and the fit. `n`, `d` are (M,)."""
     ratio = d / n
     return Diagnosis(
-        n_observations=len(n), n_levels=int(levels(n).max()) + 1, d_levels=int(levels(d).max()) + 1,
-        n_range=_range(n), d_range=_range(d), d_per_n_range=_range(ratio),
-        log_correlation=log_correlation(n, d), condition=fit.condition, at_bound=fit.at_bound,
+        n_observations=len(n),
+        n_levels=int(levels(n).max()) + 1,
+        d_levels=int(levels(d).max()) + 1,
+        n_range=_range(n),
+        d_range=_range(d),
+        d_per_n_range=_range(ratio),
+        log_correlation=log_correlation(n, d),
+        condition=fit.condition,
+        at_bound=fit.at_bound,
         rms_log_residual=float(np.sqrt(np.mean(fit.residuals**2))),
-        max_log_residual=float(np.abs(fit.residuals).max()), converged=fit.converged,
+        max_log_residual=float(np.abs(fit.residuals).max()),
+        converged=fit.converged,
     )
 
 
@@ -97,22 +112,30 @@ def warnings(diagnosis: Diagnosis) -> list[str]:
     said = []
     span = diagnosis.d_range[1] / diagnosis.d_range[0]
     if span < MIN_D_SPAN:
-        said.append(f"D spans only {span:.1f} times; below {MIN_D_SPAN:.0f} times E is not identified. "
-                    f"Add runs of {short(diagnosis.d_range[0] * MIN_D_SPAN)} tokens or more")
+        said.append(
+            f"D spans only {span:.1f} times; below {MIN_D_SPAN:.0f} times E is not identified. "
+            f"Add runs of {short(diagnosis.d_range[0] * MIN_D_SPAN)} tokens or more"
+        )
     if diagnosis.condition is None:
         said.append("the Jacobian is singular: at least one parameter has no effect on these losses")
     elif diagnosis.condition > MAX_CONDITION:
-        said.append(f"condition number {diagnosis.condition:.0f} is above {MAX_CONDITION:.0f}: the parameters trade off "
-                    "against each other. Vary N and D further and more independently")
+        said.append(
+            f"condition number {diagnosis.condition:.0f} is above {MAX_CONDITION:.0f}: the parameters trade off "
+            "against each other. Vary N and D further and more independently"
+        )
     for name in diagnosis.at_bound:
         said.append(_BOUND_SENTENCES[name])
     if diagnosis.n_observations <= 7:
-        said.append(f"{diagnosis.n_observations} observations for five parameters leave "
-                    f"{_count(max(0, diagnosis.n_observations - 5), 'degree')} of freedom: "
-                    "the residuals say nothing about the quality of the fit")
+        said.append(
+            f"{diagnosis.n_observations} observations for five parameters leave "
+            f"{_count(max(0, diagnosis.n_observations - 5), 'degree')} of freedom: "
+            "the residuals say nothing about the quality of the fit"
+        )
     if diagnosis.max_log_residual > BAD_RESIDUAL:
-        said.append(f"the worst residual is {100 * diagnosis.max_log_residual:.1f} %: some run is off the surface "
-                    "(learning rate, too few steps, another schedule?)")
+        said.append(
+            f"the worst residual is {100 * diagnosis.max_log_residual:.1f} %: some run is off the surface "
+            "(learning rate, too few steps, another schedule?)"
+        )
     if not diagnosis.converged:
         said.append("the fit did not converge")
     return said
@@ -152,7 +175,9 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _count(number: int, noun: str) -> str:
-    words = {0: "no", 1: "only one", 2: "only two"} if noun in ("model size", "length") else {0: "no", 1: "one", 2: "two"}
+    words = (
+        {0: "no", 1: "only one", 2: "only two"} if noun in ("model size", "length") else {0: "no", 1: "one", 2: "two"}
+    )
     return f"{words.get(number, str(number))} {noun}{'' if number == 1 else 's'}"
 
 

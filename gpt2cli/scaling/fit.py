@@ -69,8 +69,9 @@ def fit_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray, delta: float = D
     )
 
 
-def fit_resamples(n: np.ndarray, d: np.ndarray, loss: np.ndarray, weights: np.ndarray, start: np.ndarray,
-                  delta: float = DEFAULT_DELTA) -> np.ndarray:
+def fit_resamples(
+    n: np.ndarray, d: np.ndarray, loss: np.ndarray, weights: np.ndarray, start: np.ndarray, delta: float = DEFAULT_DELTA
+) -> np.ndarray:
     """Fit R reweighted copies of the data at once. Returns parameters, shape (R, 5).
 
     `weights` (R, M) are how often each observation counts; `start` (5,) is the point fit, tried beside a coarse grid.
@@ -116,8 +117,11 @@ def _solve(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: flo
 def _bounds_met(parameters: np.ndarray) -> tuple[str, ...]:
     low, high = EXPONENT_BOUNDS
     met = [name for name, value in zip("EAB", parameters[:3], strict=True) if value <= AMPLITUDE_FLOOR]
-    met += [name for name, value in zip(("alpha", "beta"), parameters[3:], strict=True)
-            if value <= low * 1.001 or value >= high * 0.999]
+    met += [
+        name
+        for name, value in zip(("alpha", "beta"), parameters[3:], strict=True)
+        if value <= low * 1.001 or value >= high * 0.999
+    ]
     return tuple(met)
 
 
@@ -132,8 +136,11 @@ def _grid_starts(surface: Surface, delta: float) -> np.ndarray:
     best = np.zeros((GRID.size, GRID.size, 3))
     for _ in range(_GRID_ROUNDS):
         amplitudes = nonnegative_solve(*_moments(weights, x_basis, y_basis, target))
-        predicted = (amplitudes[..., 0:1] + amplitudes[..., 1:2] * x_basis[:, None, :]
-                     + amplitudes[..., 2:3] * y_basis[None, :, :])
+        predicted = (
+            amplitudes[..., 0:1]
+            + amplitudes[..., 1:2] * x_basis[:, None, :]
+            + amplitudes[..., 2:3] * y_basis[None, :, :]
+        )
         size = np.abs(np.log(np.maximum(predicted, 1e-300)) - surface.log_level)
         value = np.where(size < delta, 0.5 * size * size, delta * (size - 0.5 * delta)).sum(axis=-1)
         best = np.where((value < best_value)[..., None], amplitudes, best)
@@ -153,8 +160,9 @@ def _local_minima(value: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     return np.column_stack([amplitudes[i, j], GRID[i], GRID[j]])
 
 
-def _moments(weights: np.ndarray, x_basis: np.ndarray, y_basis: np.ndarray,
-             target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(
+    weights: np.ndarray, x_basis: np.ndarray, y_basis: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return Gram matrices (G, G, 3, 3) and right sides (G, G, 3) of the weighted problems on (1, x, y)."""
     shape = weights.shape[:2]
     gram, right = np.empty((*shape, 3, 3)), np.empty((*shape, 3))
@@ -220,8 +228,9 @@ def nonnegative_solve(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.where(feasible[..., None], full, best)
 
 
-def _keep_better(best: np.ndarray, best_gain: np.ndarray, support: tuple[int, ...],
-                 values: tuple[np.ndarray, ...], right: np.ndarray) -> None:
+def _keep_better(
+    best: np.ndarray, best_gain: np.ndarray, support: tuple[int, ...], values: tuple[np.ndarray, ...], right: np.ndarray
+) -> None:
     gain = sum(value * right[..., i] for i, value in zip(support, values, strict=True))
     better = np.isfinite(gain) & (gain > best_gain)
     for value in values:
@@ -239,5 +248,7 @@ def _solve_three(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
     determinant = a * aa + b * ab + c * ac
     p, q, r = right[..., 0], right[..., 1], right[..., 2]
-    return np.stack([aa * p + ab * q + ac * r, ab * p + bb * q + bc * r, ac * p + bc * q + cc * r],
-                    axis=-1) / determinant[..., None]
+    return (
+        np.stack([aa * p + ab * q + ac * r, ab * p + bb * q + bc * r, ac * p + bc * q + cc * r], axis=-1)
+        / determinant[..., None]
+    )

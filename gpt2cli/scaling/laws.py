@@ -84,26 +84,40 @@ class PublishedLaw:
     source: str
 
 
-PUBLISHED: MappingProxyType[str, PublishedLaw] = MappingProxyType({
-    "hoffmann": PublishedLaw(
-        ChinchillaLaw(1.69, 406.4, 410.7, 0.34, 0.28), "total",
-        "Hoffmann et al. 2022, approach 3, as printed (arXiv 2203.15556)"),
-    "hoffmann-unrounded": PublishedLaw(
-        ChinchillaLaw(math.exp(0.5267228), math.exp(6.0073404), math.exp(6.0179186), 0.33917084, 0.2849083), "total",
-        "Hoffmann et al. 2022, approach 3, from the paper's TeX source (arXiv 2203.15556)"),
-    "besiroglu": PublishedLaw(
-        ChinchillaLaw(1.8172, 482.01, 2085.43, 0.3478, 0.3658), "total",
-        "Besiroglu et al. 2024, replication of approach 3 (arXiv 2404.10102)"),
-    "besiroglu-huber": PublishedLaw(
-        ChinchillaLaw(1.81722, 477.83, 2143.4, 0.34731, 0.36717), "total",
-        "the data of Besiroglu et al. 2024, refitted with Huber 1e-3 on log residuals (arXiv 2404.10102)"),
-    "kaplan-t5": PublishedLaw(
-        KaplanLaw(0.076, 0.095, 8.8e13, 5.4e13), "non-embedding",
-        "Kaplan et al. 2020, the separate fits of Table 5 in the joint form (arXiv 2001.08361)"),
-    "kaplan-t2": PublishedLaw(
-        KaplanLaw(0.076, 0.103, 6.4e13, 1.8e13), "non-embedding",
-        "Kaplan et al. 2020, the joint fit of Table 2 (arXiv 2001.08361)"),
-})
+PUBLISHED: MappingProxyType[str, PublishedLaw] = MappingProxyType(
+    {
+        "hoffmann": PublishedLaw(
+            ChinchillaLaw(1.69, 406.4, 410.7, 0.34, 0.28),
+            "total",
+            "Hoffmann et al. 2022, approach 3, as printed (arXiv 2203.15556)",
+        ),
+        "hoffmann-unrounded": PublishedLaw(
+            ChinchillaLaw(math.exp(0.5267228), math.exp(6.0073404), math.exp(6.0179186), 0.33917084, 0.2849083),
+            "total",
+            "Hoffmann et al. 2022, approach 3, from the paper's TeX source (arXiv 2203.15556)",
+        ),
+        "besiroglu": PublishedLaw(
+            ChinchillaLaw(1.8172, 482.01, 2085.43, 0.3478, 0.3658),
+            "total",
+            "Besiroglu et al. 2024, replication of approach 3 (arXiv 2404.10102)",
+        ),
+        "besiroglu-huber": PublishedLaw(
+            ChinchillaLaw(1.81722, 477.83, 2143.4, 0.34731, 0.36717),
+            "total",
+            "the data of Besiroglu et al. 2024, refitted with Huber 1e-3 on log residuals (arXiv 2404.10102)",
+        ),
+        "kaplan-t5": PublishedLaw(
+            KaplanLaw(0.076, 0.095, 8.8e13, 5.4e13),
+            "non-embedding",
+            "Kaplan et al. 2020, the separate fits of Table 5 in the joint form (arXiv 2001.08361)",
+        ),
+        "kaplan-t2": PublishedLaw(
+            KaplanLaw(0.076, 0.103, 6.4e13, 1.8e13),
+            "non-embedding",
+            "Kaplan et al. 2020, the joint fit of Table 2 (arXiv 2001.08361)",
+        ),
+    }
+)
 """Name of `--law` -> constants."""
 
 

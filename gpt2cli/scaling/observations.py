@@ -45,8 +45,9 @@ class Observations:
     validation_sets: tuple[str, ...] = ()
 
 
-def read_observations(files: Sequence[str], count: str, reporter: Reporter, *,
-                      allow_mixed: bool = False) -> Observations:
+def read_observations(
+    files: Sequence[str], count: str, reporter: Reporter, *, allow_mixed: bool = False
+) -> Observations:
     """Read gpt2.run/1 and gpt2.eval/1 records from metrics files (`-`: stdin) of many runs.
 
     `count` is a key of COUNTS. Raises BadInput for malformed records, for no usable run, and for runs whose
@@ -117,7 +118,9 @@ def _consider(record: Record, evaluations: dict[str, Record], excluded: dict[str
     elif record.get("lr_phase") != "done":
         _exclude(excluded, "evaluation before the learning rate had decayed")
     elif not _positive(record["nll_nats_per_token"]) or not _positive(record["tokens"]):
-        raise BadInput(f"run {name!r}: an evaluation at step {record['step']} whose loss or tokens is no positive number")
+        raise BadInput(
+            f"run {name!r}: an evaluation at step {record['step']} whose loss or tokens is no positive number"
+        )
     else:
         if name in evaluations:
             _exclude(excluded, "evaluation superseded by a later one of its run")
@@ -130,15 +133,18 @@ def _count_unfinished(runs: dict[str, Record], evaluations: dict[str, Record], e
         _exclude(excluded, "run without a final evaluation (unfinished?)")
 
 
-def _assemble(runs: dict[str, Record], evaluations: dict[str, Record], count: str, excluded: dict[str, int],
-              allow_mixed: bool) -> Observations:
+def _assemble(
+    runs: dict[str, Record], evaluations: dict[str, Record], count: str, excluded: dict[str, int], allow_mixed: bool
+) -> Observations:
     names = sorted(evaluations)
     tokenizers = sorted({str(runs[name]["tokenizer_sha256"]) for name in names})
     validation_sets = sorted({str(evaluations[name].get("val_sha256", "")) for name in names})
     for what, found in (("tokenizers", tokenizers), ("validation sets", validation_sets)):
         if len(found) > 1 and not allow_mixed:
-            raise BadInput(f"the runs have {len(found)} different {what}, so their losses cannot be compared; "
-                           "name the runs of one study, or give --allow-mixed")
+            raise BadInput(
+                f"the runs have {len(found)} different {what}, so their losses cannot be compared; "
+                "name the runs of one study, or give --allow-mixed"
+            )
     for name in names:
         if not _positive(runs[name][COUNTS[count]]):
             raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number")
@@ -147,8 +153,11 @@ def _assemble(runs: dict[str, Record], evaluations: dict[str, Record], count: st
         d=np.array([float(evaluations[name]["tokens"]) for name in names]),
         loss=np.array([float(evaluations[name]["nll_nats_per_token"]) for name in names]),
         flops=np.array([_or_nan(evaluations[name]["flops"]) for name in names]),
-        runs=tuple(names), clusters=_labels([_trunk(runs, name) for name in names]), count=count,
-        excluded=dict(sorted(excluded.items())), tokenizers=tuple(tokenizers),
+        runs=tuple(names),
+        clusters=_labels([_trunk(runs, name) for name in names]),
+        count=count,
+        excluded=dict(sorted(excluded.items())),
+        tokenizers=tuple(tokenizers),
         validation_sets=tuple(validation_sets),
     )
 
@@ -199,8 +208,9 @@ def _csv_rows(first: bytes, lines: Iterator[bytes], name: str) -> Iterator[tuple
         raise BadInput(f"{name} is no CSV: {error}") from None
 
 
-def _mapped_values(row: Mapping[str, Any], mapping: Mapping[str, str],
-                   where: str) -> tuple[float, float, float, float] | None:
+def _mapped_values(
+    row: Mapping[str, Any], mapping: Mapping[str, str], where: str
+) -> tuple[float, float, float, float] | None:
     found = {}
     for key, column in mapping.items():
         if column not in row:
@@ -244,5 +254,6 @@ def _exclude(excluded: dict[str, int], reason: str) -> None:
 def _nothing(files: Sequence[str], excluded: dict[str, int]) -> str:
     why = "; ".join(f"{number} {reason}" for reason, number in sorted(excluded.items()))
     where = ", ".join(display_name(path) for path in files[:3])
-    return f"no finished run in {where}" + (f" (left out: {why})" if why else
-                                            "; give metrics.jsonl files of runs, or --map for foreign tables")
+    return f"no finished run in {where}" + (
+        f" (left out: {why})" if why else "; give metrics.jsonl files of runs, or --map for foreign tables"
+    )

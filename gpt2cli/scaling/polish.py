@@ -118,8 +118,9 @@ def polish(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: flo
     return solutions, finished
 
 
-def _jacobian(surface: Surface, parameters: np.ndarray, power_x: np.ndarray, power_y: np.ndarray,
-              predicted: np.ndarray) -> np.ndarray:
+def _jacobian(
+    surface: Surface, parameters: np.ndarray, power_x: np.ndarray, power_y: np.ndarray, predicted: np.ndarray
+) -> np.ndarray:
     jacobian = np.empty((len(parameters), 5, surface.x.size))
     np.divide(1.0, predicted, out=jacobian[:, 0])
     np.multiply(power_x, jacobian[:, 0], out=jacobian[:, 1])
@@ -129,8 +130,9 @@ def _jacobian(surface: Surface, parameters: np.ndarray, power_x: np.ndarray, pow
     return jacobian
 
 
-def _step(surface: Surface, parameters: np.ndarray, weights: np.ndarray, delta: float, mix: np.ndarray,
-          damping: np.ndarray) -> np.ndarray:
+def _step(
+    surface: Surface, parameters: np.ndarray, weights: np.ndarray, delta: float, mix: np.ndarray, damping: np.ndarray
+) -> np.ndarray:
     """Return one damped step per row, (R, 5), with parameters held that press against a bound."""
     power_x, power_y, predicted = surface.terms(parameters)
     jacobian = _jacobian(surface, parameters, power_x, power_y, predicted)
@@ -154,8 +156,14 @@ def _step(surface: Surface, parameters: np.ndarray, weights: np.ndarray, delta: 
     return -_solve(hessian, gradient)
 
 
-def _add_second_derivatives(hessian: np.ndarray, surface: Surface, parameters: np.ndarray, jacobian: np.ndarray,
-                            slope: np.ndarray, share: np.ndarray) -> None:
+def _add_second_derivatives(
+    hessian: np.ndarray,
+    surface: Surface,
+    parameters: np.ndarray,
+    jacobian: np.ndarray,
+    slope: np.ndarray,
+    share: np.ndarray,
+) -> None:
     """Add share * sum(slope * second derivatives of the prediction / prediction); only A-alpha and B-beta have any."""
     for amplitude, exponent, logs in ((1, 3, surface.x), (2, 4, surface.y)):
         weighted = jacobian[:, amplitude] * slope

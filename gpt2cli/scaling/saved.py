@@ -51,11 +51,20 @@ def known_law(record: Record, name: str) -> KnownLaw:
     boot = None
     drawn = record.get("bootstrap", {}).get("drawn", 0)
     if len(n) and isinstance(drawn, int) and 0 < drawn <= 1_000_000:
-        boot = bootstrap(n, d, loss, clusters, law.array(), resamples=drawn, seed=int(record["bootstrap"]["seed"]),
-                         delta=float(record["objective"]["delta"]))
+        boot = bootstrap(
+            n,
+            d,
+            loss,
+            clusters,
+            law.array(),
+            resamples=drawn,
+            seed=int(record["bootstrap"]["seed"]),
+            delta=float(record["objective"]["delta"]),
+        )
     largest = 6.0 * float(np.max(n * d)) if len(n) else None
-    return KnownLaw(str(record["law"]), law, f"fit of {len(n)} runs in {name}", str(record.get("count", "total")),
-                    boot, largest)
+    return KnownLaw(
+        str(record["law"]), law, f"fit of {len(n)} runs in {name}", str(record.get("count", "total")), boot, largest
+    )
 
 
 def last_fit(path: str) -> Record:
@@ -66,7 +75,9 @@ def last_fit(path: str) -> Record:
     if found is None:
         raise BadInput(f"{display_name(path)} holds no gpt2.fit record; gpt2 fit-scaling -o FILE writes one")
     if found["law"] != "chinchilla":
-        raise BadInput(f"{display_name(path)}: a fit of law {str(found['law'])[:40]!r}, which this version does not know")
+        raise BadInput(
+            f"{display_name(path)}: a fit of law {str(found['law'])[:40]!r}, which this version does not know"
+        )
     return found
 
 

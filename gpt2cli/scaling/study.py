@@ -56,27 +56,53 @@ class Report:
     def record(self) -> Record:
         """Return the fields of the gpt2.fit/1 record."""
         seen = self.observations
-        return rounded({
-            "law": "chinchilla", "form": self.law.form,
-            "parameters": dict(zip(PARAMETERS, self.fit.parameters, strict=True)),
-            "intervals": {name: self.boot.interval(self.boot.parameters[:, i]) for i, name in enumerate(PARAMETERS)},
-            "level": self.boot.level, "count": seen.count, "flops_per_nd": FLOPS_PER_ND,
-            "objective": {"name": "sum of Huber losses of log residuals", "delta": self.fit.delta,
-                          "value": self.fit.objective},
-            "bootstrap": {"drawn": self.boot.drawn, "used": len(self.boot.parameters), "seed": self.boot.seed,
-                          "clusters": self.boot.clusters, "method": "clusters with replacement"},
-            "n_observations": len(seen.runs), "excluded": seen.excluded, "diagnosis": self.found.record(),
-            "warnings": list(self.warnings),
-            "allocations": [allocation_record(self.law, self.boot, budget) for budget in self.budgets],
-            "flops_per_nd_measured": _measured_k(seen),
-            "tokenizer_sha256": list(seen.tokenizers), "val_sha256": list(seen.validation_sets),
-            "observations": [
-                {"run": run, "cluster": int(cluster), "n": n, "d": d, "flops": None if np.isnan(flops) else flops,
-                 "loss_nats": loss, "log_residual": residual}
-                for run, cluster, n, d, flops, loss, residual in zip(
-                    seen.runs, seen.clusters, seen.n, seen.d, seen.flops, seen.loss, self.fit.residuals, strict=True)
-            ],
-        })
+        return rounded(
+            {
+                "law": "chinchilla",
+                "form": self.law.form,
+                "parameters": dict(zip(PARAMETERS, self.fit.parameters, strict=True)),
+                "intervals": {
+                    name: self.boot.interval(self.boot.parameters[:, i]) for i, name in enumerate(PARAMETERS)
+                },
+                "level": self.boot.level,
+                "count": seen.count,
+                "flops_per_nd": FLOPS_PER_ND,
+                "objective": {
+                    "name": "sum of Huber losses of log residuals",
+                    "delta": self.fit.delta,
+                    "value": self.fit.objective,
+                },
+                "bootstrap": {
+                    "drawn": self.boot.drawn,
+                    "used": len(self.boot.parameters),
+                    "seed": self.boot.seed,
+                    "clusters": self.boot.clusters,
+                    "method": "clusters with replacement",
+                },
+                "n_observations": len(seen.runs),
+                "excluded": seen.excluded,
+                "diagnosis": self.found.record(),
+                "warnings": list(self.warnings),
+                "allocations": [allocation_record(self.law, self.boot, budget) for budget in self.budgets],
+                "flops_per_nd_measured": _measured_k(seen),
+                "tokenizer_sha256": list(seen.tokenizers),
+                "val_sha256": list(seen.validation_sets),
+                "observations": [
+                    {
+                        "run": run,
+                        "cluster": int(cluster),
+                        "n": n,
+                        "d": d,
+                        "flops": None if np.isnan(flops) else flops,
+                        "loss_nats": loss,
+                        "log_residual": residual,
+                    }
+                    for run, cluster, n, d, flops, loss, residual in zip(
+                        seen.runs, seen.clusters, seen.n, seen.d, seen.flops, seen.loss, self.fit.residuals, strict=True
+                    )
+                ],
+            }
+        )
 
 
 def run_study(config: FitConfig, reporter: Reporter) -> Report:
@@ -96,11 +122,21 @@ def fit_observations(seen: Observations, config: FitConfig) -> Report:
     reasons = diagnosis.refusals(seen.n, seen.d)
     if reasons and not config.allow_unidentified:
         raise BadInput(
-            f"these {len(seen.runs)} runs do not identify a scaling law: " + "; ".join(reasons)
-            + ". --allow-unidentified shows the numbers all the same")
+            f"these {len(seen.runs)} runs do not identify a scaling law: "
+            + "; ".join(reasons)
+            + ". --allow-unidentified shows the numbers all the same"
+        )
     fit = fit_surface(seen.n, seen.d, seen.loss, config.delta)
-    boot = bootstrap(seen.n, seen.d, seen.loss, seen.clusters, fit.parameters, resamples=config.resamples,
-                     seed=config.seed, delta=config.delta)
+    boot = bootstrap(
+        seen.n,
+        seen.d,
+        seen.loss,
+        seen.clusters,
+        fit.parameters,
+        resamples=config.resamples,
+        seed=config.seed,
+        delta=config.delta,
+    )
     found = diagnosis.diagnose(seen.n, seen.d, fit)
     said = [f"NOT IDENTIFIED: {reason}" for reason in reasons] + diagnosis.warnings(found)
     said += _bootstrap_warnings(boot) + _mixture_warnings(seen)
@@ -112,8 +148,12 @@ def fit_observations(seen: Observations, config: FitConfig) -> Report:
 def allocation_record(law: ChinchillaLaw, boot: Bootstrap | None, flops: float) -> dict[str, Any]:
     """Return the compute-optimal N, D and loss at `flops` with their intervals, as JSON values (None: unbounded)."""
     best = law.allocate(flops)
-    out: dict[str, Any] = {"flops": flops, "n_opt": finite(best.n_opt), "d_opt": finite(best.d_opt),
-                           "loss_nats": finite(best.loss)}
+    out: dict[str, Any] = {
+        "flops": flops,
+        "n_opt": finite(best.n_opt),
+        "d_opt": finite(best.d_opt),
+        "loss_nats": finite(best.loss),
+    }
     if boot is not None:
         for name, values in zip(("n_opt", "d_opt", "loss_nats"), allocate(boot.parameters, flops), strict=True):
             interval = boot.interval(np.nan_to_num(values, nan=np.inf, posinf=np.inf))
@@ -157,15 +197,21 @@ def _bootstrap_warnings(boot: Bootstrap) -> list[str]:
         return []
     said = []
     if boot.clusters < FEW_CLUSTERS:
-        said.append(f"only {boot.clusters} independent runs: the intervals are too narrow; {FEW_CLUSTERS} or more "
-                    "runs from different trunks make them mean something")
+        said.append(
+            f"only {boot.clusters} independent runs (branches of one trunk count once): the intervals are rough; "
+            f"{FEW_CLUSTERS} or more make them firmer"
+        )
     if boot.degenerate > 0.1 * boot.drawn:
-        said.append(f"{boot.degenerate} of {boot.drawn} resamples could not carry a fit and were dropped; "
-                    "more sizes and lengths make the design sturdier")
+        said.append(
+            f"{boot.degenerate} of {boot.drawn} resamples could not carry a fit and were dropped; "
+            "more sizes and lengths make the design sturdier"
+        )
     return said
 
 
 def _mixture_warnings(seen: Observations) -> list[str]:
-    return [f"{len(found)} different {what} are mixed: the losses are not comparable"
-            for what, found in (("tokenizers", seen.tokenizers), ("validation sets", seen.validation_sets))
-            if len(found) > 1]
+    return [
+        f"{len(found)} different {what} are mixed: the losses are not comparable"
+        for what, found in (("tokenizers", seen.tokenizers), ("validation sets", seen.validation_sets))
+        if len(found) > 1
+    ]

@@ -19,13 +19,25 @@ _MARGIN = 8
 
 
 class Canvas:
-    """A plot of `width` x `height` characters over ranges of x and y; log axes take positive values only."""
+    """A plot of `width` x `height` characters over ranges of x and y; log axes take positive values only.
 
-    def __init__(self, width: int, height: int, x_range: tuple[float, float], y_range: tuple[float, float], *,
-                 x_log: bool = False, y_log: bool = False) -> None:
+    `x_powers` writes the labels of x as 5e12 instead of 5T.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        *,
+        x_log: bool = False,
+        y_log: bool = False,
+        x_powers: bool = False,
+    ) -> None:
         self.columns = max(16, width - _MARGIN - 2)
         self.rows = max(6, height - 4)
-        self._x_log, self._y_log = x_log, y_log
+        self._x_log, self._y_log, self._x_powers = x_log, y_log, x_powers
         self._x = _widen(x_range, x_log)
         self._y = _widen(y_range, y_log)
         self._dots = [[0] * self.columns for _ in range(self.rows)]
@@ -52,8 +64,10 @@ class Canvas:
         ticks = {self._row_of(value): label for value, label in _ticks(self._y, self._y_log, 5)}
         lines = [" " * _MARGIN + title]
         for row in range(self.rows):
-            cells = "".join(self._marks.get((row, column)) or (chr(0x2800 + dots) if dots else " ")
-                            for column, dots in enumerate(self._dots[row]))
+            cells = "".join(
+                self._marks.get((row, column)) or (chr(0x2800 + dots) if dots else " ")
+                for column, dots in enumerate(self._dots[row])
+            )
             lines.append(f"{ticks.get(row, ''):>{_MARGIN - 1}} {'┤' if row in ticks else '│'}{cells}".rstrip())
         lines.append(" " * _MARGIN + "└" + "─" * self.columns)
         lines.append(self._x_labels())
@@ -84,6 +98,8 @@ class Canvas:
         free = 0
         for value, label in _ticks(self._x, self._x_log, max(2, self.columns // 14)):
             share = float(_share(np.array([value]), self._x, self._x_log)[0])
+            if self._x_powers:
+                label = f"{value:.2g}".replace("e+", "e")
             start = max(0, _MARGIN + 1 + round(share * (self.columns - 1)) - len(label) // 2)
             if start >= free and start + len(label) <= len(line):
                 line[start : start + len(label)] = label
@@ -100,8 +116,14 @@ def curves_text(curves: Sequence[Curve], axis: str, references: Mapping[str, flo
     y_all = np.concatenate([smooth(pair[1]) for pair in every] + [np.array(list(references.values()))])
     log = len(curves) > 1
     positive = x_all[x_all > 0] if log and (x_all > 0).any() else x_all
-    canvas = Canvas(width, height, (float(positive.min()), float(x_all.max())),
-                    (float(y_all.min()), float(y_all.max())), x_log=log and bool((x_all > 0).any()))
+    canvas = Canvas(
+        width,
+        height,
+        (float(positive.min()), float(x_all.max())),
+        (float(y_all.min()), float(y_all.max())),
+        x_log=log and bool((x_all > 0).any()),
+        x_powers=axis == "flops",
+    )
     for value in references.values():
         canvas.line(np.array([positive.min(), x_all.max()]), np.array([value, value]), dashed=True)
     legend = []
@@ -109,7 +131,7 @@ def curves_text(curves: Sequence[Curve], axis: str, references: Mapping[str, flo
         letter = "o" if len(curves) == 1 else _LETTERS[i % len(_LETTERS)]
         canvas.line(training[i][0], smooth(training[i][1]))
         x, loss = validation[i]
-        for at in (range(len(x)) if len(curves) == 1 else range(len(x))[-1:]):
+        for at in range(len(x)) if len(curves) == 1 else range(len(x))[-1:]:
             canvas.mark(float(x[at]), float(loss[at]), letter)
         final = f", validation loss {loss[-1]:.4f}" if len(x) else ""
         size = f", {short(curve.n_params)} parameters" if curve.n_params else ""
@@ -129,19 +151,30 @@ def fit_text(record: Record, width: int, height: int) -> str:
     best = np.array([float(allocate(parameters, c)[2]) for c in compute])
     best = np.where(np.isfinite(best), best, parameters[0])
     y_all = np.concatenate([loss, best])
-    canvas = Canvas(width, height, (float(reach.min()), float(reach.max())),
-                    (float(y_all.min()), float(y_all.max())), x_log=True, y_log=True)
+    canvas = Canvas(
+        width,
+        height,
+        (float(reach.min()), float(reach.max())),
+        (float(y_all.min()), float(y_all.max())),
+        x_log=True,
+        y_log=True,
+        x_powers=True,
+    )
     canvas.line(compute, best)
     size_of = levels(n) if len(n) else np.empty(0, dtype=int)
     for level, c, value in zip(size_of, FLOPS_PER_ND * n * d, loss, strict=True):
         canvas.mark(float(c), float(value), _LETTERS[level % len(_LETTERS)])
-    legend = [f"{_LETTERS[level % len(_LETTERS)]}  N = {short(float(np.exp(np.log(n[size_of == level]).mean())))}"
-              for level in range(int(size_of.max()) + 1 if len(n) else 0)]
+    legend = [
+        f"{_LETTERS[level % len(_LETTERS)]}  N = {short(float(np.exp(np.log(n[size_of == level]).mean())))}"
+        for level in range(int(size_of.max()) + 1 if len(n) else 0)
+    ]
     for entry in record.get("allocations", []):
         if entry.get("n_opt") is not None and entry.get("loss_nats") is not None:
             canvas.mark(float(entry["flops"]), float(entry["loss_nats"]), "*")
-            legend.append(f"*  best at {entry['flops']:.3g} FLOP: N {short(entry['n_opt'])}, D {short(entry['d_opt'])}, "
-                          f"loss {entry['loss_nats']:.4f}")
+            legend.append(
+                f"*  best at {entry['flops']:.3g} FLOP: N {short(entry['n_opt'])}, D {short(entry['d_opt'])}, "
+                f"loss {entry['loss_nats']:.4f}"
+            )
     return canvas.text("final loss (nats per token); dots: best use of the compute", "C = 6 N D (FLOP)", legend)
 
 
@@ -174,5 +207,7 @@ def _ticks(ends: tuple[float, float], log: bool, wanted: int) -> list[tuple[floa
     step_size = next(m * scale for m in (1, 2, 2.5, 5, 10) if m * scale >= raw * 0.999)
     first = math.ceil(low / step_size - 1e-9)
     last = math.floor(high / step_size + 1e-9)
-    return [(k * step_size, short(k * step_size) if step_size >= 1000 else f"{k * step_size:.6g}")
-            for k in range(first, last + 1)]
+    return [
+        (k * step_size, short(k * step_size) if step_size >= 1000 else f"{k * step_size:.6g}")
+        for k in range(first, last + 1)
+    ]

@@ -41,8 +41,17 @@ class Bootstrap:
         return float(low), float(high)
 
 
-def bootstrap(n: np.ndarray, d: np.ndarray, loss: np.ndarray, clusters: np.ndarray, start: np.ndarray, *,
-              resamples: int, seed: int, delta: float = DEFAULT_DELTA) -> Bootstrap:
+def bootstrap(
+    n: np.ndarray,
+    d: np.ndarray,
+    loss: np.ndarray,
+    clusters: np.ndarray,
+    start: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+    delta: float = DEFAULT_DELTA,
+) -> Bootstrap:
     """Refit `resamples` draws of whole clusters with replacement.
 
     `n`, `d`, `loss` are (M,), `clusters` (M,) integer labels, `start` (5,) the point fit. Draws with fewer than five
