@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, cast
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import ReadTally, parse_line, parse_records
-from gpt2cli.records.streams import MAX_LINE, display_name, open_input
+from gpt2cli.records.shard_format import HEADER_MAGIC
+from gpt2cli.records.streams import MAX_LINE, decompressed, display_name, open_raw_input
 
 FORMATS = ("auto", "jsonl", "text")
 MAX_TEXT = 1 << 30
@@ -61,8 +62,13 @@ def read_documents(paths: Sequence[str | os.PathLike[str]], tally: DocumentTally
     for path in paths or ("-",):
         if os.path.isdir(path):
             raise UsageFault(f"{path} is a directory; name its files, such as {os.path.join(str(path), '*.txt')}")
-        with open_input(path) as stream:
-            yield from parse_documents(stream, display_name(path), tally, form, expect_end=str(path) == "-")
+        with open_raw_input(path) as raw:
+            name = display_name(path)
+            buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
+            if buffered.peek(4)[:4] == HEADER_MAGIC.to_bytes(4, "little"):
+                raise BadInput(f"{name} is a token shard, not text: it is encoded already")
+            stream = decompressed(cast(BinaryIO, buffered), name)
+            yield from parse_documents(stream, name, tally, form, expect_end=str(path) == "-")
 
 
 def parse_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str = "auto", *,
