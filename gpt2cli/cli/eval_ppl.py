@@ -58,12 +58,13 @@ def command(
 def _summary(record: dict[str, Any]) -> list[str]:
     error = "" if record["stderr"] is None else f" (standard error {record['stderr']:.4f})"
     empty = f", {record['n_empty_documents']:,} of them empty" if record["n_empty_documents"] else ""
+    documents = "document" if record["n_documents"] == 1 else "documents"
     protocol = record["protocol"]
     return [
         f"perplexity {_number(record['ppl'])} a token, {_number(record['word_ppl'])} a word; "
         f"{_number(record['bits_per_byte'])} bits a byte; {record['nll_nats_per_token']:.4f} nats a token{error}",
         f"{record['n_tokens']:,} tokens, {record['n_words']:,} words, {record['n_bytes']:,} bytes in "
-        f"{record['n_documents']:,} document{'s' * (record['n_documents'] != 1)}{empty}; {protocol['name']} windows, context {protocol['context']}, "
+        f"{record['n_documents']:,} {documents}{empty}; {protocol['name']} windows, context {protocol['context']}, "
         f"stride {protocol['stride']}",
     ]
 
