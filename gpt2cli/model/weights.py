@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, IOFailure, UsageFault
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
@@ -41,10 +41,18 @@ class LoadedModel:
 def save_weights(state: dict[str, Tensor], shape: ModelShape, eot: int, directory: Path) -> None:
     """Write config.json, generation_config.json and model.safetensors (fp32, Hugging Face names) for `state`."""
     tensors = {PREFIX + name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in state.items()}
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(tensors, directory / WEIGHTS)
     write_json(directory / CONFIG, huggingface_config(shape, eot))
     generation = {"_from_model_config": True, "bos_token_id": eot, "eos_token_id": eot}
     write_json(directory / "generation_config.json", generation)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; raise IOFailure when the disk does not take it."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:
+        raise IOFailure(f"cannot write {path.name}: {error}; free some space and run it again") from None
 
 
 def huggingface_config(shape: ModelShape, eot: int) -> dict[str, Any]:
@@ -115,9 +123,10 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
         pickled = path.with_name("pytorch_model.bin").exists()
         hint = "it has a pickled pytorch_model.bin, which is never read; convert it to safetensors" if pickled else ""
         raise UsageFault(f"{path.parent} has no {WEIGHTS}" + (f": {hint}" if hint else ""))
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in GPT2(shape).state_dict().items()}
-    stored = _match_names(_checked_header(path), expected, path)
+    header = _checked_header(path)
+    if shape.n_layer > len(header):  # before a network of a claimed billion layers is laid out
+        raise BadInput(f"{path} holds {len(header)} tensors, config.json asks for {shape.n_layer} layers")
+    stored = _match_names(header, _expected_sizes(shape, path), path)
     tensors = {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -163,8 +172,16 @@ def _checked_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _expected_sizes(shape: ModelShape, path: Path) -> dict[str, torch.Size]:
+    try:
+        with torch.device("meta"):
+            return {name: tensor.shape for name, tensor in GPT2(shape).state_dict().items()}
+    except RuntimeError as error:
+        raise BadInput(f"{path.parent / CONFIG} asks for tensors that no machine holds: {error}") from None
+
+
 def _match_names(header: dict[str, Any], expected: dict[str, torch.Size], path: Path) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for stored_name, entry in header.items():
         name = stored_name.removeprefix(PREFIX)
         if name == "lm_head.weight" or name.endswith((".attn.bias", ".attn.masked_bias")):
@@ -176,6 +193,8 @@ def _match_names(header: dict[str, Any], expected: dict[str, torch.Size], path: 
         if entry.get("shape") != list(expected[name]):
             wanted = list(expected[name])
             raise BadInput(f"{path}: {name} has shape {entry.get('shape')}, config.json asks for {wanted}")
+        if name in found:
+            raise BadInput(f"{path} holds {name} twice, with and without {PREFIX!r}")
         found[name] = stored_name
     missing = sorted(expected.keys() - found.keys())
     if missing:

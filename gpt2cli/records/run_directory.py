@@ -1,7 +1,7 @@
 """A run directory: run.json, append-only metrics.jsonl and perf.jsonl, a lock, checkpoints/, manifest.json when done.
 
-The two logs are the named exception to atomic writing: a checkpoint records their byte lengths, and resume cuts
-them back to it.
+The two logs are the named exception to atomic writing: a checkpoint records the byte length of metrics.jsonl, and
+resume cuts it back to that; perf.jsonl, which tells of the clock, is cut after the checkpoint's step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
-from gpt2cli.records.jsonl import Record, encode_record
+from gpt2cli.records.jsonl import Record, encode_record, parse_line
 from gpt2cli.records.schemas import schema_name
 
 RUN = "run.json"
@@ -71,6 +71,19 @@ def finish(directory: Path, fields: dict[str, Any], checkpoint: Path) -> None:
     relative = checkpoint.relative_to(directory)
     names = [RUN, METRICS, str(relative / MANIFEST), str(relative / "model.safetensors")]
     write_manifest(directory, "gpt2.checkpoint", {**fields, "checkpoint": str(relative)}, names)
+
+
+def length_up_to_step(path: Path, step: int) -> int:
+    """Return how many bytes of a log hold whole records of steps up to `step`; 0 when there is no log."""
+    if not path.is_file():
+        return 0
+    length = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or parse_line(line, str(path)).get("step", 0) > step:
+                break
+            length += len(line)
+    return length
 
 
 class AppendLog:

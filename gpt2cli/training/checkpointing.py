@@ -1,7 +1,8 @@
 """Training state on disk and back: everything that the next step depends on, and nothing of the clock.
 
 A checkpoint is a Hugging Face model directory; beside it `training/optimizer.safetensors` holds Adam's moments as
-exp_avg.NAME and exp_avg_sq.NAME, and `training/state.json` the step, the position and the lengths of the logs.
+exp_avg.NAME and exp_avg_sq.NAME, and `training/state.json` the step and the length of metrics.jsonl. perf.jsonl
+tells of the clock, so its length is no part of it: resume cuts it after the records of that step.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from gpt2cli.errors import BadInput
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.model.weights import read_weights, save_weights
+from gpt2cli.model.weights import read_weights, save_weights, write_tensors
 from gpt2cli.records.atomic import atomic_directory
 from gpt2cli.records.checkpoint import (
     checkpoints_of,
@@ -38,14 +39,13 @@ STATE = "training/state.json"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands after `step` steps. Log lengths are in bytes."""
+    """Where a run stands after `step` steps; metrics_bytes is the length of metrics.jsonl then."""
 
     run: str
     step: int
     tokens: int
     flops: int
     metrics_bytes: int
-    perf_bytes: int
     threads: int
     device: str
     torch: str
@@ -66,7 +66,7 @@ def save_checkpoint(
         save_weights(model.state_dict(), model.shape, vocabulary.eot, directory)
         write_tokenizer_files(vocabulary, directory)
         (directory / "training").mkdir()
-        save_file(export_moments(model, optimizer), directory / OPTIMIZER)
+        write_tensors(export_moments(model, optimizer), directory / OPTIMIZER)
         write_json(directory / STATE, asdict(position))
         manifest = {"run": position.run, "step": position.step, "tokens": position.tokens, "flops": position.flops}
         write_manifest(directory, "gpt2.checkpoint", manifest, list_files(directory))

@@ -25,6 +25,7 @@ from gpt2cli.records.run_directory import (
     finish,
     is_finished,
     is_run,
+    length_up_to_step,
     locked,
     read_run,
     write_run,
@@ -156,7 +157,7 @@ class _Run:
         self.step = position.step if position else 0
         self.metrics = AppendLog(plan.directory / METRICS, position.metrics_bytes if position else 0,
                                  plan.copy_metrics)
-        self.perf = AppendLog(plan.directory / PERF, position.perf_bytes if position else 0)
+        self.perf = AppendLog(plan.directory / PERF, length_up_to_step(plan.directory / PERF, self.step))
         if position is None or plan.override:
             self.metrics.write("gpt2.run", record)
         if position:
@@ -224,8 +225,10 @@ class _Run:
         return nll
 
     def _save(self) -> Path:
-        position = Position(**self._at(), metrics_bytes=self.metrics.sync(), perf_bytes=self.perf.sync(),
-                            threads=torch.get_num_threads(), device=self.plan.device.type, torch=str(torch.__version__))
+        self.perf.sync()
+        position = Position(**self._at(), metrics_bytes=self.metrics.sync(),
+                            threads=torch.get_num_threads(), device=self.plan.device.type,
+                            torch=str(torch.__version__))
         return save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position,
                                self.plan.keep)
 
@@ -256,8 +259,9 @@ class _Run:
     def _compare_machine(self, position: Position) -> None:
         here = (torch.get_num_threads(), self.plan.device.type, str(torch.__version__))
         if here != (position.threads, position.device, position.torch):
-            self.reporter.warn(f"the checkpoint was written with {position.threads} threads on {position.device} by "
-                               f"torch {position.torch}, now it is {here[0]} on {here[1]} by {here[2]}: bits may differ")
+            self.reporter.warn(f"bits may differ: the checkpoint was written with {position.threads} threads on "
+                               f"{position.device} by torch {position.torch}, now it is {here[0]} on {here[1]} by "
+                               f"{here[2]}")
 
 
 def _duration(seconds: float) -> str:
