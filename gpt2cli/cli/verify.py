@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import files_argument
+from gpt2cli.cli.options import files_argument, force_option, output_option
 from gpt2cli.errors import BadInput, UsageFault
 
 if TYPE_CHECKING:
@@ -18,35 +18,42 @@ if TYPE_CHECKING:
 
 @click.command("verify", cls=Gpt2Command, short_help="Check artefacts against their digests.")
 @files_argument("paths", "[PATH]...")
+@output_option()
+@force_option()
 @click.pass_obj
-def command(console: Console, paths: tuple[str, ...]) -> None:
+def command(console: Console, paths: tuple[str, ...], output: str, force: bool) -> None:
     """Check token shards, shard sets, records, vocabularies, checkpoints and runs, each known by its content.
 
-    One gpt2.verify/1 record for each PATH on standard output; exit status 65 when one is damaged.
+    One gpt2.verify/1 record for each PATH; exit status 65 when one is damaged.
     """
-    import sys
-
     from gpt2cli.records.jsonl import RecordWriter
+    from gpt2cli.records.streams import open_output
 
     for path in paths:
         if path != "-" and not os.path.lexists(path):
             raise UsageFault(f"there is no {path}")
-    writer = RecordWriter(sys.stdout.buffer)
     damaged = []
-    for path in paths or ("-",):
-        verdict = _verdict(path)
-        writer.write("gpt2.verify", verdict.record(path))
-        for problem in verdict.problems:
-            console.warn(problem)
-        if verdict.problems:
-            damaged.append(path)
-        else:
-            facts = ", ".join(f"{name} {value}" for name, value in verdict.facts.items())
-            console.note(f"{path}: sound {verdict.kind}{f' ({facts})' if facts else ''}")
-    writer.end()
+    with open_output(output, force=force) as stream:
+        writer = RecordWriter(stream)
+        for path in paths or ("-",):
+            verdict = _verdict(path)
+            writer.write("gpt2.verify", verdict.record(path))
+            _tell(console, path, verdict)
+            if verdict.problems:
+                damaged.append(path)
+        if output == "-":
+            writer.end()
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         raise BadInput(f"{damaged[0]}{more} did not pass")
+
+
+def _tell(console: Console, path: str, verdict: Verdict) -> None:
+    for problem in verdict.problems:
+        console.warn(problem)
+    if not verdict.problems:
+        facts = ", ".join(f"{name} {value}" for name, value in verdict.facts.items())
+        console.note(f"{path}: sound {verdict.kind}{f' ({facts})' if facts else ''}")
 
 
 def _verdict(path: str) -> Verdict:
