@@ -123,7 +123,8 @@ def warnings(diagnosis: Diagnosis) -> list[str]:
             f"condition number {diagnosis.condition:.0f} is above {MAX_CONDITION:.0f}: the parameters trade off "
             "against each other. Vary N and D further and more independently"
         )
-    for name in diagnosis.at_bound:
+    gone = {"A": "alpha", "B": "beta"}
+    for name in [name for name in diagnosis.at_bound if name not in [gone.get(other) for other in diagnosis.at_bound]]:
         said.append(_BOUND_SENTENCES[name])
     if diagnosis.n_observations <= 7:
         said.append(

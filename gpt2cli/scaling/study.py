@@ -122,7 +122,7 @@ def fit_observations(seen: Observations, config: FitConfig) -> Report:
     reasons = diagnosis.refusals(seen.n, seen.d)
     if reasons and not config.allow_unidentified:
         raise BadInput(
-            f"these {len(seen.runs)} runs do not identify a scaling law: "
+            f"{_these(len(seen.runs))} not identify a scaling law: "
             + "; ".join(reasons)
             + ". --allow-unidentified shows the numbers all the same"
         )
@@ -184,6 +184,10 @@ def rounded(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(f"{float(value):.{DIGITS}g}") if np.isfinite(value) else None
     return value
+
+
+def _these(runs: int) -> str:
+    return "this one run does" if runs == 1 else f"these {runs} runs do"
 
 
 def _measured_k(seen: Observations) -> float | None:
