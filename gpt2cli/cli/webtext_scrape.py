@@ -81,7 +81,7 @@ def command(console: Console, files: tuple[str, ...], output: str, force: bool, 
     config = _config(**options)
     with contextlib.ExitStack() as stack:
         sink = RecordWriter(stack.enter_context(open_output(output, force=force)))
-        dropped = RecordWriter(stack.enter_context(open_output(rejects))) if rejects else None
+        dropped = RecordWriter(stack.enter_context(open_output(rejects, force=force))) if rejects else None
         scrape(step, paths, sink, dropped, config, console, shield=signals.polled)
         if output == "-":
             sink.end()

@@ -1,4 +1,4 @@
-"""Bytes of a page to text: byte order mark, then the HTTP header, then the page's own word, then detection."""
+"""Bytes of a page to text: byte order mark, valid UTF-8, the HTTP header, the page's own word, then detection."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _WIDER = {
     "iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030",
     "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs", "tis-620": "cp874", "iso8859-11": "cp874",
 }
+_NOT_FOR_PAGES = frozenset({"unicode_escape", "raw_unicode_escape", "utf-7", "idna", "punycode", "undefined"})
 _HTTP = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 
 
@@ -28,19 +29,21 @@ def decode_page(body: bytes, http_charset: str | None) -> str:
     for mark, charset in _BOMS:
         if body.startswith(mark):
             return body[len(mark):].decode(charset, "replace")
-    declared = [found for found in (http_charset, _declared(body)) if found]
-    for label in declared:
-        text = _try(body, label)
-        if text is not None:
-            return text
     text = _try(body, "utf-8")
+    if text is not None and not body.isascii():
+        return text  # multi-byte sequences that happen to be valid are no accident, whatever a server's default says
+    declared = [found for found in (http_charset, _declared(body)) if found and _codec(found)]
+    for label in declared:
+        declared_text = _try(body, label)
+        if declared_text is not None:
+            return declared_text
     if text is not None:
         return text
     if not declared:
         guessed = _detect(body)
         if guessed is not None:
             return guessed
-    return body.decode(_codec(declared[0]) or "utf-8" if declared else "cp1252", "replace")
+    return body.decode((_codec(declared[0]) if declared else None) or "cp1252", "replace")
 
 
 def _declared(body: bytes) -> str | None:
@@ -55,11 +58,14 @@ def _declared(body: bytes) -> str | None:
 
 def _codec(label: str) -> str | None:
     try:
-        name = codecs.lookup(label.strip()).name
-        text_codec = codecs.lookup(name)._is_text_encoding
+        found = codecs.lookup(label.strip())
     except (LookupError, ValueError):
         return None
-    return _WIDER.get(name, name) if text_codec else None
+    # Some packages register codecs that answer to any name: only the standard library's count.
+    ours = str(getattr(found.incrementaldecoder, "__module__", "")).startswith("encodings.")
+    if not ours or not found._is_text_encoding or found.name in _NOT_FOR_PAGES:
+        return None
+    return _WIDER.get(found.name, found.name)
 
 
 def _try(body: bytes, label: str) -> str | None:

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webtext.local_site import PROSE, article
+
+from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.records.jsonl import RecordWriter
+from gpt2cli.reporter import Silent
+from gpt2cli.webtext.extract import ExtractConfig, extract_documents
+from gpt2cli.webtext.page_pool import PagePool
+from gpt2cli.webtext.page_text import page_text
+from gpt2cli.webtext.tally import StepTally
+from gpt2cli.webtext.warc import Response, WarcAppender
+
+MANY_ATTRIBUTES = b"<html><body><p " + b" ".join(b"a%d=1" % n for n in range(200_000)) + b">x</p></body></html>"
+
+
+def pages_of(work: Path, bodies: list[bytes], content_type: str = "text/html; charset=utf-8") -> list[dict[str, Any]]:
+    appender = WarcAppender(work / "warc", "test", {})
+    pages = []
+    for number, body in enumerate(bodies):
+        url = f"http://127.0.0.1/{number}"
+        place = appender.append(Response(url, "2017-10-01T00:00:00Z", 200, "OK", (("Content-Type", content_type),), body))
+        pages.append({"url": url, "outcome": "ok", "karma": number, "subreddit": "books", "created_utc": 1_507_000_000,
+                      **dict(zip(("warc", "offset", "length"), place, strict=True))})
+    appender.close()
+    return pages
+
+
+def extract(work: Path, pages: list[dict[str, Any]], **settings: Any) -> tuple[list[dict[str, Any]], StepTally]:
+    tally = StepTally("extract")
+    config = ExtractConfig(work, **{"workers": 2, **settings})
+    documents = list(extract_documents(pages, config, tally, Silent()))
+    assert tally.read == len(pages) == tally.kept + sum(tally.dropped.values())
+    return documents, tally
+
+
+def test_text_comes_in_paragraphs_and_link_order(tmp_path: Path) -> None:
+    names = [f"page {number}" for number in range(30)]
+    documents, _ = extract(tmp_path, pages_of(tmp_path, [article(name) for name in names]))
+    assert [document["karma"] for document in documents] == list(range(30))
+    for name, document in zip(names, documents, strict=True):
+        expected = [PROSE.format(name=f"{name} {part}").strip() for part in ("north", "south", "east")]
+        assert [line for line in document["text"].split("\n") if line != name] == expected
+        assert document["extractor"].startswith("trafilatura/")
+        assert document["language"] is None
+        assert set(document) == {"id", "url", "text", "karma", "subreddit", "created_utc", "language", "extractor"}
+
+
+def test_charset_of_the_header_is_used(tmp_path: Path) -> None:
+    body = article("Leuchtturmwärter auf Föhr").decode().encode("latin-1")
+    documents, _ = extract(tmp_path, pages_of(tmp_path, [body], "text/html; charset=iso-8859-1"))
+    assert "Leuchtturmwärter auf Föhr" in documents[0]["text"]
+
+
+def test_short_and_empty_pages_are_dropped(tmp_path: Path) -> None:
+    bodies = [b"", b"<html><body><p>Short.</p></body></html>", b"\x00\x01\x02", article("long")]
+    documents, tally = extract(tmp_path, pages_of(tmp_path, bodies))
+    assert len(documents) == 1
+    assert tally.dropped == {"text under 200 characters": 3}
+    assert len(extract(tmp_path, pages_of(tmp_path, bodies), min_chars=5)[0]) == 2
+
+
+def test_a_hanging_page_costs_its_limit_and_no_neighbour(tmp_path: Path) -> None:
+    pages = pages_of(tmp_path, [article("one"), MANY_ATTRIBUTES, article("two"), article("three")])
+    extract(tmp_path, pages[:1])  # imports are warm on disk
+    began = time.monotonic()
+    documents, tally = extract(tmp_path, pages, page_timeout_s=1.0, workers=1)
+    assert [document["karma"] for document in documents] == [0, 2, 3]
+    assert list(tally.dropped.values()) == [1]
+    assert time.monotonic() - began < 20
+
+
+def test_a_page_that_eats_memory_is_given_up(tmp_path: Path) -> None:
+    huge = b"<html><body>" + b"<p><b>x</b></p>" * 300_000 + b"</body></html>"
+    pages = pages_of(tmp_path, [article("one"), huge, article("two")])
+    documents, tally = extract(tmp_path, pages, memory_bytes=300 << 20, page_timeout_s=60)
+    assert [document["karma"] for document in documents] == [0, 2]
+    assert tally.dropped in ({"out of memory": 1}, {"extractor died": 1})
+
+
+def test_workers_are_killed_when_nobody_wants_the_rest(tmp_path: Path) -> None:
+    pages = pages_of(tmp_path, [article(str(number)) for number in range(20)] + [MANY_ATTRIBUTES] * 3)
+    config = ExtractConfig(tmp_path, workers=2)
+    documents = extract_documents(pages, config, StepTally("extract"), Silent())
+    next(documents)
+    began = time.monotonic()
+    documents.close()
+    assert time.monotonic() - began < 5
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    if children.exists():
+        for child in children.read_text().split():
+            assert b"page_worker" not in Path(f"/proc/{child}/cmdline").read_bytes()
+
+
+def test_stopping(tmp_path: Path) -> None:
+    class Stopping(Silent):
+        def stopping(self) -> bool:
+            return True
+
+    with pytest.raises(Interrupted):
+        list(extract_documents(pages_of(tmp_path, [article("x")]), ExtractConfig(tmp_path), StepTally("e"), Stopping()))
+
+
+def test_a_crashing_worker_is_replaced() -> None:
+    pool: PagePool[int] = PagePool(1, 20.0, 2 << 30)
+    try:
+        assert dict(pool.map([(0, lambda: (article("a"), None))], lambda: None))[0].error is None
+        for worker in pool._alive:
+            worker.kill()
+        results = dict(pool.map([(n, lambda: (article("b"), None)) for n in (1, 2)], lambda: None))
+        assert results[1].error == "extractor died"
+        assert results[2].error is None and "lighthouse" not in results[2].text and "b north" in results[2].text
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("change", [{"warc": "../x"}, {"warc": None}, {"offset": -1}, {"length": "9"}, {"offset": 7}])
+def test_records_that_point_nowhere_are_bad_input(tmp_path: Path, change: dict[str, Any]) -> None:
+    pages = pages_of(tmp_path, [article("x")])
+    with pytest.raises(BadInput):
+        extract(tmp_path, [{**pages[0], **change}])
+
+
+def test_failed_pages_are_passed_over_with_their_outcome(tmp_path: Path) -> None:
+    import io
+
+    stream = io.BytesIO()
+    tally = StepTally("extract", RecordWriter(stream))
+    assert list(extract_documents([{"url": "http://127.0.0.1/", "outcome": "timeout"}], ExtractConfig(tmp_path), tally,
+                                  Silent())) == []
+    assert json.loads(stream.getvalue()) == {"schema": "gpt2.reject/1", "what": "http://127.0.0.1/",
+                                             "reason": "not fetched: timeout", "step": "extract"}
+
+
+def test_preformatted_text_in_a_layout_table_keeps_its_lines() -> None:
+    poem = "\n".join(f"Line {number} of a long poem about the sea and its lighthouses." for number in range(12))
+    html = f"<html><body><table><tr><td>&nbsp;</td><td><pre>{poem}</pre></td></tr></table></body></html>"
+    assert poem in page_text(html.encode(), None)
+    data = "".join(f"<tr><td>boat {n}</td><td>{n * 7} herrings</td></tr>" for n in range(20))
+    table = page_text(f"<html><body><p>{PROSE * 3}</p><table>{data}</table></body></html>".encode(), None)
+    assert "boat 3 | 21 herrings" in table
+
+
+def test_a_text_does_not_depend_on_the_pages_before_it() -> None:
+    first = page_text(article("same"), None)
+    for _ in range(5):
+        assert page_text(article("same"), None) == first

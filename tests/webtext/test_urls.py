@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from gpt2cli.webtext.hosts import PROFILES, exclusion, media_file
+from gpt2cli.webtext.urls import UrlFault, clean_url, url_key
+
+SAME_PAGE = [
+    "http://example.com/a/b",
+    "https://example.com/a/b/",
+    "http://www.example.com/a/b#part",
+    "https://m.example.com:443/a/b",
+    "http://amp.example.com:80/a/b?utm_source=reddit&utm_medium=x",
+    "HTTP://EXAMPLE.COM/a/b?fbclid=1",
+    "http://example.com/a/%62",
+]
+
+
+def test_variants_of_one_page_share_a_key() -> None:
+    assert {url_key(clean_url(url)) for url in SAME_PAGE} == {"example.com/a/b"}
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("http://example.com/A", "http://example.com/a"),
+    ("http://example.com/?p=1", "http://example.com/?p=2"),
+    ("http://example.com/#!one", "http://example.com/#!two"),
+    ("http://example.com/a%2Fb", "http://example.com/a/b"),
+    ("http://example.com:8080/", "http://example.com/"),
+    ("http://m.com/", "http://com.com/"),
+    ("http://news.example.com/", "http://example.com/"),
+    ("http://example.com/?q=a%26b", "http://example.com/?q=a&b"),
+])
+def test_different_pages_keep_different_keys(one: str, other: str) -> None:
+    assert url_key(clean_url(one)) != url_key(clean_url(other))
+
+
+def test_query_order_does_not_matter_for_the_key() -> None:
+    assert url_key("http://e.com/?b=2&a=1") == url_key("http://e.com/?a=1&b=2")
+
+
+def test_the_fetched_url_is_left_alone() -> None:
+    url = "http://www.example.com/a/?utm_source=x&b=2&a=%7E1"
+    assert clean_url(url) == url
+    assert clean_url("http://Example.com/Case?Q=1#frag") == "http://example.com/Case?Q=1"
+    assert clean_url("http://example.com") == "http://example.com/"
+    assert clean_url("http://bücher.example/ä") == "http://xn--bcher-kva.example/ä"
+
+
+@pytest.mark.parametrize(("url", "reason"), [
+    ("ftp://example.com/", "not an http"), ("javascript:alert(1)", "not an http"), ("/r/Python/", "not an http"),
+    ("http://user:secret@example.com/", "credentials"), ("http:///path", "host"), ("http://a b.com/", "white space"),
+    ("http://example.com/\x00", "control"), ("http://[::1/", "malformed"), ("http://example.com:99999/", "malformed"),
+    ("http://example..com/", "host"), ("http://exa mple.com", "white space"), ("http://e.com/" + "x" * 3000, "too long"),
+    ("http://<script>/", "host"),
+])
+def test_what_is_not_fetched(url: str, reason: str) -> None:
+    with pytest.raises(UrlFault, match=reason):
+        clean_url(url)
+
+
+@pytest.mark.parametrize("host", ["google.com", "sites.google.com", "github.com", "ebay.com", "apple.com", "archive.org",
+                                  "web.archive.org", "x.blogspot.com", "pastebin.com", "notreddit.com", "mywikipedia.org"])
+def test_what_openai_kept_is_never_blocked(host: str) -> None:
+    assert exclusion(host, "webtext") is None
+
+
+@pytest.mark.parametrize(("host", "reason"), [
+    ("en.wikipedia.org", "wikipedia"), ("en.m.wikipedia.org", "wikipedia"), ("wikipedia.org.", "wikipedia"),
+    ("www.reddit.com", "reddit"), ("i.redd.it", "reddit"), ("v.redd.it", "reddit"), ("i.imgur.com", "media host"),
+    ("youtu.be", "media host"), ("m.youtube.com", "media host"), ("pbs.twimg.com", "media host"),
+])
+def test_what_is_blocked(host: str, reason: str) -> None:
+    assert exclusion(host, "webtext") == reason
+
+
+def test_without_a_profile_wikipedia_and_reddit_stay_out() -> None:
+    assert set(PROFILES) == {"webtext", "none"}
+    assert exclusion("imgur.com", "none") is None
+    assert exclusion("en.wikipedia.org", "none") == "wikipedia"
+    assert exclusion("redd.it", "none") == "reddit"
+
+
+def test_media_files() -> None:
+    assert media_file("/a/b.JPG") and media_file("/x.tar.gz") and media_file("/v.gifv")
+    assert not media_file("/a.jpg/page") and not media_file("/jpg") and not media_file("/a.html")
