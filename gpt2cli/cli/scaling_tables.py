@@ -132,9 +132,11 @@ def _show_rich(title: str, header: tuple[str, ...], rows: Rows) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_header=any(header))
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(header))
     for name in header:
         table.add_column(Text(name))
     for row in rows:
         table.add_row(*(Text(cell, style="bold" if i == 0 else "") for i, cell in enumerate(row)))
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(Text(title, style="bold"))
+    console.print(table)
