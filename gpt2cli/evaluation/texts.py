@@ -24,7 +24,6 @@ from gpt2cli.tokens.documents import DocumentTally, parse_documents
 from gpt2cli.tokens.encode import Encoder, replace_surrogates
 
 FORMATS = ("auto", "text", "jsonl", "shard")
-SKIPPED_AS_EMPTY = ("with empty text", "empty file")
 _SHARD_START = b'{"schema":"gpt2.shard/'
 
 
@@ -119,7 +118,7 @@ class Texts:
                 yield from self._documents(cast(BinaryIO, stream), name, form, expect_end=path == "-")
 
     def _documents(self, stream: BinaryIO, name: str, form: str, *, expect_end: bool) -> Iterator[np.ndarray]:
-        before = self._skipped_as_empty()
+        before = self._tally.empty
         for document in parse_documents(decompressed(stream, name), name, self._tally, form, expect_end=expect_end):
             text = document.text
             try:
@@ -130,7 +129,7 @@ class Texts:
                 data = text.encode()
             self._count(data, text)
             yield self._encoder.encode(text)
-        self._totals.n_empty += self._skipped_as_empty() - before
+        self._totals.n_empty += self._tally.empty - before
 
     def _shard(self, stream: BinaryIO, name: str) -> Iterator[np.ndarray]:
         reader = ShardReader(stream, name)
@@ -154,9 +153,6 @@ class Texts:
         self._digest.update(data)
         self._totals.n_bytes += len(data)
         self._totals.n_words += len(text.split())
-
-    def _skipped_as_empty(self) -> int:
-        return sum(self._tally.skipped.get(reason, 0) for reason in SKIPPED_AS_EMPTY)
 
 
 def is_shard(stream: io.BufferedReader) -> bool:

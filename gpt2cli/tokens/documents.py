@@ -39,6 +39,7 @@ class DocumentTally(ReadTally):
 
     documents: int = 0
     invalid_bytes: int = 0
+    empty: int = 0
 
     def sentences(self) -> list[str]:
         """Return what a person should be told, in a line or two; empty when all went in as it was."""
@@ -96,6 +97,7 @@ def _json_documents(stream: BinaryIO, name: str, tally: DocumentTally, expect_en
             tally.skip("records without text" if text is None else "records whose text is no string")
         elif not text:
             tally.skip("records with empty text")
+            tally.empty += 1
         else:
             tally.documents += 1
             yield Document(text, f"{name} record {number}", record)
@@ -107,6 +109,7 @@ def _text_document(stream: BinaryIO, name: str, tally: DocumentTally) -> Iterato
         raise BadInput(f"{name} is one text of more than {MAX_TEXT} bytes; cut it into documents, or give JSONL")
     if not data:
         tally.skip("empty files")
+        tally.empty += 1
         return
     try:
         text = data.decode("utf-8")
