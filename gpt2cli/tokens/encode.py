@@ -73,12 +73,12 @@ def replace_surrogates(text: str) -> tuple[str, int]:
 
 
 def split_long_runs(text: str, limit: int = LONG_RUN) -> Iterator[tuple[str, bool]]:
-    r"""Yield (piece, is_one_token_piece) so that no piece for the pattern holds a whitespace run of 2 x `limit`.
+    r"""Yield (piece, whether the pattern takes it whole), so that the pattern meets no long whitespace run.
 
     The pattern gives a run before other text all its characters but the last (`\s+(?!\S)`), and a run that ends the
     text all of them (`\s++$`): exactly these are yielded as (run, True). Joined, the pieces are `text`. The cuts fall
     where the pattern's own matches begin and end, and it looks at nothing to its left, so ids do not change.
-    Looking only at every `limit`-th character finds every run that long in linear time.
+    Looking only at every `limit`-th character (limit >= 2) finds every run that long in linear time.
     """
     start, probe = 0, 0
     while probe < len(text):
@@ -86,7 +86,7 @@ def split_long_runs(text: str, limit: int = LONG_RUN) -> Iterator[tuple[str, boo
             probe += limit
             continue
         end = _run_end(text, probe, limit)
-        begin = start + len(text[start:probe].rstrip(WHITESPACE))
+        begin = _run_start(text, start, probe, limit)
         if end - begin >= limit:
             stop = end if end == len(text) else end - 1
             if begin > start:
@@ -97,6 +97,16 @@ def split_long_runs(text: str, limit: int = LONG_RUN) -> Iterator[tuple[str, boo
         probe += -probe % limit
     if start < len(text) or not text:
         yield text[start:], False
+
+
+def _run_start(text: str, floor: int, end: int, step: int) -> int:
+    while end > floor:
+        chunk = text[max(floor, end - step) : end]
+        kept = len(chunk.rstrip(WHITESPACE))
+        if kept:
+            return end - len(chunk) + kept
+        end -= len(chunk)
+    return floor
 
 
 def _run_end(text: str, start: int, step: int) -> int:
