@@ -91,7 +91,7 @@ def _diagnosis(record: dict[str, Any]) -> Rows:
         ("at a bound", ", ".join(found["at_bound"]) or "none"),
         ("residuals", f"{100 * found['rms_log_residual']:.2g} % rms, {100 * found['max_log_residual']:.2g} % worst"),
         ("resamples", f"{boot['used']} of {boot['drawn']} used, {boot['clusters']} independent runs"),
-        ("left out", "; ".join(f"{number} {why}" for why, number in record["excluded"].items()) or "nothing"),
+        ("left out", "; ".join(f"{why} ({number})" for why, number in record["excluded"].items()) or "nothing"),
     ]
     if record["flops_per_nd_measured"] is not None:
         rows.append(("C / (N D)", f"{record['flops_per_nd_measured']:.2f} FLOP measured in these runs; 6 in the table"))

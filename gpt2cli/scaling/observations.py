@@ -252,7 +252,7 @@ def _exclude(excluded: dict[str, int], reason: str) -> None:
 
 
 def _nothing(files: Sequence[str], excluded: dict[str, int]) -> str:
-    why = "; ".join(f"{number} {reason}" for reason, number in sorted(excluded.items()))
+    why = "; ".join(f"{reason} ({number})" for reason, number in sorted(excluded.items()))
     where = ", ".join(display_name(path) for path in files[:3])
     return f"no finished run in {where}" + (
         f" (left out: {why})" if why else "; give metrics.jsonl files of runs, or --map for foreign tables"

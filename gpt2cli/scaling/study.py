@@ -113,7 +113,7 @@ def run_study(config: FitConfig, reporter: Reporter) -> Report:
     else:
         seen = read_observations(config.files, config.count, reporter, allow_mixed=config.allow_mixed)
     if seen.excluded:
-        reporter.note("left out: " + "; ".join(f"{number} {why}" for why, number in seen.excluded.items()))
+        reporter.note("left out: " + "; ".join(f"{why} ({number})" for why, number in seen.excluded.items()))
     return fit_observations(seen, config)
 
 
