@@ -76,6 +76,10 @@ def _options(command: click.Command, context: click.Context) -> set[str]:
     return found
 
 
+_OUTPUT = re.compile(r"""('[^']*'|"[^"]*")|(?<!\w)\d?>>?(?:&\d|\s*[^\s;|&]+)""")
+"""A quoted string, which stays, or the redirection of an output, which goes."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One command line of a page: the text for bash, and its marker (long, gpu, network) if it has one."""
@@ -115,9 +119,9 @@ def _examples(block: str) -> list[Example]:
 def simple_commands(text: str) -> list[list[str]]:
     """Split a shell line at its operators into lists of words, redirections and assignments dropped."""
     text = re.sub(r"\s# \w+\s*$", "", text.replace("\\\n", " "))
-    text = re.sub(r"(?<![\w'\"])\d?>>?(?:&\d|\s*[^\s;|&]+)", " ", text)
+    text = _OUTPUT.sub(lambda match: match[1] or " ", text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&")
-    lexer.whitespace_split = True
+    lexer.whitespace_split, lexer.commenters = True, ""
     commands: list[list[str]] = [[]]
     words = iter(lexer)
     for word in words:

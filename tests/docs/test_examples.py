@@ -103,6 +103,7 @@ def test_simple_commands_splits_like_a_shell() -> None:
     split = manpages.simple_commands
     assert split("cat a.txt | gpt2 bpe-tokenize -o x 2>err.log && echo 'a | b'") == [
         ["cat", "a.txt"], ["gpt2", "bpe-tokenize", "-o", "x"], ["echo", "a | b"]]
+    assert split("jq 'select(.k > 1)' f 2>&1 | gpt2 pack") == [["jq", "select(.k > 1)", "f"], ["gpt2", "pack"]]
     assert split("A=1 gpt2 sample < prompt.txt > out.txt # gpu") == [["gpt2", "sample"]]
     assert split("gpt2 train s \\\n  --size small # long") == [["gpt2", "train", "s", "--size", "small"]]
 
