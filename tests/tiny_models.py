@@ -37,3 +37,8 @@ def save_model(directory: Path, model: GPT2, vocabulary: Vocabulary) -> Path:
     save_weights(model.state_dict(), model.shape, vocabulary.eot, directory)
     write_tokenizer_files(vocabulary, directory)
     return directory
+
+
+def one_thread() -> None:
+    """Let torch compute tiny tensors in this thread alone: on a busy machine two are many times slower."""
+    torch.set_num_threads(1)
