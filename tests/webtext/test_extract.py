@@ -77,6 +77,7 @@ def test_a_hanging_page_costs_its_limit_and_no_neighbour(tmp_path: Path) -> None
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_a_page_that_eats_memory_is_given_up(tmp_path: Path) -> None:
     huge = b"<html><body>" + b"<p><b>x</b></p>" * 300_000 + b"</body></html>"
     pages = pages_of(tmp_path, [article("one"), huge, article("two")])

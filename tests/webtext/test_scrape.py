@@ -1,0 +1,165 @@
+"""The command itself: steps in a pipe, all steps at once, kill -9 and again, signals, statuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from webtext.local_site import Site, serving
+
+Gpt2 = Callable[..., subprocess.CompletedProcess[bytes]]
+LOCAL = ("--allow-net", "127.0.0.0/8", "--allow-net", "::1/128", "--host-gap", "0", "--timeout", "5", "--workers", "2")
+
+
+def dump(path: Path, site: Site, pages: int) -> Path:
+    """A dump whose odd posts are on another host name, so that two requests are in flight."""
+    lines = []
+    for number in range(pages):
+        url = site.url(f"/page-{number % (pages - 3)}", "localhost" if number % 2 else "127.0.0.1")
+        lines.append({"url": url, "score": 3 + number, "subreddit": "books", "created_utc": 1_507_000_000 + number})
+    lines.append({"url": site.url("/missing"), "score": 9, "created_utc": "1507000000"})
+    lines.append({"url": site.url("/low"), "score": 2, "created_utc": 1_507_000_000})
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines) + b"broken\n"
+    path.write_bytes(zstandard.ZstdCompressor().compress(data))
+    return path
+
+
+def records(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_all_steps_equal_the_steps_in_a_pipe(gpt2: Gpt2, bash: Callable[..., Any], tmp_path: Path) -> None:
+    with serving() as site:
+        dump(tmp_path / "RS.zst", site, 12)
+        whole = gpt2("webtext-scrape", "RS.zst", *LOCAL, "-o", "whole.jsonl.zst", "--rejects", "rejects.jsonl",
+                     cwd=tmp_path, check=True)
+        options = " ".join(LOCAL)
+        script = (f"gpt2 webtext-scrape links RS.zst | gpt2 webtext-scrape fetch --work w2 {options} | "
+                  "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape dedup -o piped.jsonl.zst")
+        piped = bash(script, tmp_path)
+        assert piped.returncode == 0, piped.stderr.decode()
+    documents = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "whole.jsonl.zst").read_bytes())
+    assert (tmp_path / "piped.jsonl.zst").read_bytes() == (tmp_path / "whole.jsonl.zst").read_bytes()
+    found = records(documents)
+    assert [record["schema"] for record in found] == ["gpt2.document/1"] * 9
+    assert [record["karma"] for record in found] == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    summary = whole.stderr.decode()
+    assert "links: read 15, kept 13, dropped 2 (1 karma below 3, 1 malformed line)" in summary
+    assert "fetch: read 13, kept 12, dropped 1 (1 http_error)" in summary
+    assert "extract: read 12, kept 12, dropped 0" in summary
+    assert "dedup: read 12, kept 9, dropped 3 (3 duplicate text)" in summary
+    reasons = [record["reason"] for record in records((tmp_path / "rejects.jsonl").read_bytes())]
+    assert sorted(reasons) == ["duplicate text"] * 3 + ["http_error", "karma below 3", "malformed line"]
+    assert "warning" not in piped.stderr.decode()
+
+
+def test_stdout_ends_with_the_end_record_and_says_nothing_else(gpt2: Gpt2) -> None:
+    result = gpt2("webtext-scrape", "links", input=b"http://example.com/a\n", check=True)
+    found = records(result.stdout)
+    assert [record["schema"] for record in found] == ["gpt2.link/1", "gpt2.end/1"]
+    assert found[0]["karma"] is None
+
+
+@pytest.mark.slow
+def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_path: Path) -> None:
+    with serving(delay_s=0.02) as site:
+        source = dump(tmp_path / "RS.zst", site, 60)
+        gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "calm", "-o", tmp_path / "calm.zst", check=True)
+        requests_when_calm = len(site.log)
+        site.log.clear()
+        journal = tmp_path / "torn" / "pages.jsonl"
+        kills = 0
+        for wait in (0.0, 0.05, 0.11, 0.02, 0.17, 0.08):
+            process = gpt2_popen("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o",
+                                 tmp_path / "torn.zst", stderr=subprocess.DEVNULL)
+            size = journal.stat().st_size if journal.exists() else 0
+            deadline = time.monotonic() + 20
+            while (not journal.exists() or journal.stat().st_size <= size) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(wait)
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+            for warc in (tmp_path / "torn" / "warc").glob("*.gz"):
+                assert warc.stat().st_size > 0
+            assert not (tmp_path / "torn.zst").exists()
+        assert kills >= 4
+        gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", check=True)
+        assert (tmp_path / "torn.zst").read_bytes() == (tmp_path / "calm.zst").read_bytes()
+        # each kill may cost the two requests in flight and what one commit holds, and the two robots.txt again
+        pages = {path: count for path, count in site.hits().items() if path != "/robots.txt"}
+        assert sum(pages.values()) <= requests_when_calm - 2 + 4 * kills
+    assert sorted(tmp_path.glob(".torn*")) == []
+    data = b"".join(gzip.decompress(path.read_bytes()) for path in (tmp_path / "torn" / "warc").glob("*.gz"))
+    assert data.count(b"WARC-Type: response") == len(journal.read_bytes().splitlines()) - 1  # the 404 has no body
+    before = len(site.log)
+    gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", "-f", check=True)
+    assert len(site.log) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
+def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_path: Path, number: int,
+                                  status: int) -> None:
+    with serving(delay_s=0.03) as site:
+        source = dump(tmp_path / "RS.zst", site, 80)
+        arguments = ("webtext-scrape", source, *LOCAL, "--work", tmp_path / "w", "-o", tmp_path / "docs.jsonl")
+        process = gpt2_popen(*arguments, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 20
+        while len(site.log) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        error = process.communicate(timeout=20)[1].decode()
+        assert process.returncode == status
+        assert "the same command goes on from there" in error
+        assert not (tmp_path / "docs.jsonl").exists()
+        done = len((tmp_path / "w" / "pages.jsonl").read_bytes().splitlines())
+        assert done >= 4
+        site.log.clear()
+        again = gpt2(*arguments, check=True)
+        assert f"fetch: {done} of 81 pages are in" in again.stderr.decode()
+        assert sum(site.hits().values()) <= 78 + 1 - done + 2 + 2
+    assert len(records((tmp_path / "docs.jsonl").read_bytes())) == 77
+
+
+@pytest.mark.parametrize(("arguments", "status", "says"), [
+    (("links", "cut.zst"), 65, "cut short"),
+    (("links", "table.csv"), 65, "none of the 2 lines"),
+    (("links", "absent.zst"), 74, "absent.zst: No such file"),
+    (("table.csv", "--allow-net", "everywhere"), 2, "--allow-net everywhere"),
+    (("table.csv", "--before", "yesterday"), 2, "is no date"),
+    (("table.csv", "--contact", "me"), 2, "--contact"),
+    (("links", "links.txt", "-o", "table.csv"), 2, "--force"),
+    (("fetch", "links.jsonl"), 65, "gpt2.link record without"),
+])
+def test_statuses(gpt2: Gpt2, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str) -> None:
+    (tmp_path / "cut.zst").write_bytes(zstandard.ZstdCompressor().compress(b"http://e.com/\n" * 9)[:-4])
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "links.txt").write_text("http://example.com/\n")
+    (tmp_path / "links.jsonl").write_text('{"schema":"gpt2.link/1","url":"http://127.0.0.1/"}\n')
+    result = gpt2("webtext-scrape", *arguments, cwd=tmp_path)
+    assert (result.returncode, says in result.stderr.decode()) == (status, True), result.stderr.decode()
+
+
+def test_a_file_named_like_a_step(gpt2: Gpt2, tmp_path: Path) -> None:
+    (tmp_path / "links").write_text("http://example.com/\n")
+    assert records(gpt2("webtext-scrape", "links", "./links", cwd=tmp_path, check=True).stdout)[0]["url"] == \
+        "http://example.com/"
+
+
+def test_min_chars_and_page_timeout_and_max_bytes_reach_their_steps(gpt2: Gpt2, tmp_path: Path) -> None:
+    with serving() as site:
+        (tmp_path / "links.txt").write_text(f"{site.url('/a')}\n{site.url('/bomb')}\n")
+        result = gpt2("webtext-scrape", "links.txt", *LOCAL, "--min-chars", "100K", "--max-bytes", "1M", "--page-timeout",
+                      "9", "--concurrency", "2", "--hosts", "none", "--min-karma", "0", "--contact",
+                      "https://example.org/", cwd=tmp_path, check=True)
+        assert site.log[0][2]["user-agent"].endswith("(+https://example.org/)")
+    text = result.stderr.decode()
+    assert "1 too_big" in text and "1 text under 100000 characters" in text
+    assert records(result.stdout)[0]["count"] == 0
