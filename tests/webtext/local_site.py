@@ -22,7 +22,8 @@ PROSE = (
 def article(name: str) -> bytes:
     """A page whose text differs by name and is long enough to be a document."""
     paragraphs = "".join(f"<p>{PROSE.format(name=f'{name} {part}')}</p>" for part in ("north", "south", "east"))
-    return f"<html><head><title>{name}</title></head><body><article><h1>{name}</h1>{paragraphs}</article></body></html>".encode()
+    body = f"<article><h1>{name}</h1>{paragraphs}</article>"
+    return f"<html><head><title>{name}</title></head><body>{body}</body></html>".encode()
 
 
 class Site(socketserver.ThreadingTCPServer):

@@ -26,7 +26,8 @@ def pages_of(work: Path, bodies: list[bytes], content_type: str = "text/html; ch
     pages = []
     for number, body in enumerate(bodies):
         url = f"http://127.0.0.1/{number}"
-        place = appender.append(Response(url, "2017-10-01T00:00:00Z", 200, "OK", (("Content-Type", content_type),), body))
+        headers = (("Content-Type", content_type),)
+        place = appender.append(Response(url, "2017-10-01T00:00:00Z", 200, "OK", headers, body))
         pages.append({"url": url, "outcome": "ok", "karma": number, "subreddit": "books", "created_utc": 1_507_000_000,
                       **dict(zip(("warc", "offset", "length"), place, strict=True))})
     appender.close()

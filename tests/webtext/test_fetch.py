@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import itertools
 import json
 import socket
 import time
@@ -167,7 +168,7 @@ def test_one_connection_and_a_gap_per_host_and_an_honest_name(tmp_path: Path) ->
         times = [when for _, when, _ in site.log]
         assert len(times) == 7
         assert site.most_at_once == 1
-        assert min(later - sooner for sooner, later in zip(times, times[1:], strict=False)) >= 0.15
+        assert min(later - sooner for sooner, later in itertools.pairwise(times)) >= 0.15
         assert all(headers["user-agent"].startswith("gpt2cli/") for _, _, headers in site.log)
         assert all("(+https://example.org/me)" in headers["user-agent"] for _, _, headers in site.log)
         assert not any("cookie" in headers or "referer" in headers for _, _, headers in site.log)
@@ -176,8 +177,8 @@ def test_one_connection_and_a_gap_per_host_and_an_honest_name(tmp_path: Path) ->
 def test_hosts_are_served_side_by_side(tmp_path: Path) -> None:
     with serving(delay_s=0.1) as site:
         guard = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")))
-        fetch(tmp_path, site, *(site.url(f"/{n}", host) for n in range(3) for host in ("127.0.0.1", "localhost", "0x7f000001")),
-              guard=guard)
+        hosts = ("127.0.0.1", "localhost", "0x7f000001")
+        fetch(tmp_path, site, *(site.url(f"/{n}", host) for n in range(3) for host in hosts), guard=guard)
         assert site.most_at_once == 3
 
 

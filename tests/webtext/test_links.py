@@ -50,9 +50,11 @@ def test_every_years_schema_is_read(tmp_path: Path) -> None:
     ({"score": 2}, "karma below 3"), ({"score": None}, "karma unknown"), ({"is_self": True}, "self post"),
     ({"domain": "self.books"}, "self post"), ({"promoted": True, "subreddit": None}, "promoted"),
     ({"created_utc": 1_514_764_800}, "too new"), ({"created_utc": None}, "date unknown"),
-    ({"url": "https://www.reddit.com/r/a/comments/1/x/"}, "reddit"), ({"url": "http://en.wikipedia.org/wiki/X"}, "wikipedia"),
+    ({"url": "https://www.reddit.com/r/a/comments/1/x/"}, "reddit"),
+    ({"url": "http://en.wikipedia.org/wiki/X"}, "wikipedia"),
     ({"url": "http://youtu.be/x"}, "media host"), ({"url": "http://e.com/cat.gif"}, "media file"),
-    ({"url": "/r/relative"}, "not an http(s) URL"), ({"url": None}, "malformed line"), ({"score": "many"}, "malformed line"),
+    ({"url": "/r/relative"}, "not an http(s) URL"), ({"url": None}, "malformed line"),
+    ({"score": "many"}, "malformed line"),
     ({"created_utc": "yesterday"}, "malformed line"), ({"url": "http://e.com/\ud800"}, "malformed line"),
 ])
 def test_filters(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
@@ -113,7 +115,8 @@ def test_a_dump_with_reddits_two_gibibyte_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", [1, 50, 2000])
 def test_a_truncated_dump_is_an_error(tmp_path: Path, lost: int) -> None:
     path = tmp_path / "RS.zst"
-    lines = b"".join(json.dumps(post(f"http://e.com/{number * 7919 % 10007}")).encode() + b"\n" for number in range(3000))
+    posts = (post(f"http://e.com/{number * 7919 % 10007}") for number in range(3000))
+    lines = b"".join(json.dumps(fields).encode() + b"\n" for fields in posts)
     path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(lines)[:-lost])
     with pytest.raises(BadInput, match="cut short"):
         list(select_links([path], LinkConfig(), StepTally("links"), Silent()))

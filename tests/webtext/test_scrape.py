@@ -156,8 +156,8 @@ def test_a_file_named_like_a_step(gpt2: Gpt2, tmp_path: Path) -> None:
 def test_min_chars_and_page_timeout_and_max_bytes_reach_their_steps(gpt2: Gpt2, tmp_path: Path) -> None:
     with serving() as site:
         (tmp_path / "links.txt").write_text(f"{site.url('/a')}\n{site.url('/bomb')}\n")
-        result = gpt2("webtext-scrape", "links.txt", *LOCAL, "--min-chars", "100K", "--max-bytes", "1M", "--page-timeout",
-                      "9", "--concurrency", "2", "--hosts", "none", "--min-karma", "0", "--contact",
+        result = gpt2("webtext-scrape", "links.txt", *LOCAL, "--min-chars", "100K", "--max-bytes", "1M",
+                      "--page-timeout", "9", "--concurrency", "2", "--hosts", "none", "--min-karma", "0", "--contact",
                       "https://example.org/", cwd=tmp_path, check=True)
         assert site.log[0][2]["user-agent"].endswith("(+https://example.org/)")
     text = result.stderr.decode()

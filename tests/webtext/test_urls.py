@@ -50,7 +50,8 @@ def test_the_fetched_url_is_left_alone() -> None:
     ("ftp://example.com/", "not an http"), ("javascript:alert(1)", "not an http"), ("/r/Python/", "not an http"),
     ("http://user:secret@example.com/", "credentials"), ("http:///path", "host"), ("http://a b.com/", "white space"),
     ("http://example.com/\x00", "control"), ("http://[::1/", "malformed"), ("http://example.com:99999/", "malformed"),
-    ("http://example..com/", "host"), ("http://exa mple.com", "white space"), ("http://e.com/" + "x" * 3000, "too long"),
+    ("http://example..com/", "host"), ("http://exa mple.com", "white space"),
+    ("http://e.com/" + "x" * 3000, "too long"),
     ("http://<script>/", "host"),
 ])
 def test_what_is_not_fetched(url: str, reason: str) -> None:
@@ -58,8 +59,10 @@ def test_what_is_not_fetched(url: str, reason: str) -> None:
         clean_url(url)
 
 
-@pytest.mark.parametrize("host", ["google.com", "sites.google.com", "github.com", "ebay.com", "apple.com", "archive.org",
-                                  "web.archive.org", "x.blogspot.com", "pastebin.com", "notreddit.com", "mywikipedia.org"])
+@pytest.mark.parametrize("host", [
+    "google.com", "sites.google.com", "github.com", "ebay.com", "apple.com", "archive.org", "web.archive.org",
+    "x.blogspot.com", "pastebin.com", "notreddit.com", "mywikipedia.org",
+])
 def test_what_openai_kept_is_never_blocked(host: str) -> None:
     assert exclusion(host, "webtext") is None
 

@@ -9,7 +9,8 @@ from gpt2cli.errors import BadInput
 from gpt2cli.webtext.warc import Response, WarcAppender, read_response
 
 PAGE = Response("http://127.0.0.1/ä?q=1", "2017-10-01T00:00:00Z", 200, "OK",
-                (("Content-Type", "text/html"), ("Content-Encoding", "gzip"), ("Content-Length", "17"), ("X-Two", "a"), ("X-Two", "b")),
+                (("Content-Type", "text/html"), ("Content-Encoding", "gzip"), ("Content-Length", "17"), ("X-Two", "a"),
+                 ("X-Two", "b")),
                 b"<p>body\r\n\r\nwith blank lines\x00\xff</p>")
 
 
