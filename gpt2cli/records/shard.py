@@ -150,7 +150,7 @@ class ShardReader:
         start = self._source.offset - 4
         payload = self._source.skippable_payload(form.MAX_HEADER)
         self._header_sha256 = hashlib.sha256(form.skippable(magic, payload)).hexdigest()
-        self._entries = [(self._source.offset - start, 0)]
+        self._entries = [[self._source.offset - start, 0]]
         self.headers.append(form.parse_header(payload, self._name))
         return self.headers[-1]
 
@@ -164,7 +164,7 @@ class ShardReader:
             if count % form.FRAME_TOKENS:
                 raise BadInput(f"{where} follows a frame that is not full: frames are missing")
             tokens = self._tokens(where)
-            self._entries.append((self._source.offset - start, tokens.nbytes))
+            self._entries.append([self._source.offset - start, tokens.nbytes])
             self._number += 1
             digest.update(tokens.tobytes())
             count += len(tokens)
@@ -187,18 +187,13 @@ class ShardReader:
     def _finish(self, digest: str, count: int, documents: int, last: int) -> None:
         start = self._source.offset - 4
         footer = form.parse_footer(self._source.skippable_payload(form.MAX_FOOTER), self._name)
-        self._entries.append((self._source.offset - start, 0))
+        self._entries.append([self._source.offset - start, 0])
         found = (digest, count, documents, self._header_sha256)
         if found != (footer.sha256, footer.tokens, footer.documents, footer.header_sha256):
             raise BadInput(f"{self._name}: the shard's footer does not match what it holds; make the shard again")
         if documents and last != self.header.eot:
             raise BadInput(f"{self._name}: the last document has no end-of-text; make the shard again")
-        if self._source.next_magic() != form.SEEK_MAGIC:
-            raise BadInput(f"{self._name} was cut short: it has no seek table at byte {self._source.offset}; "
-                           "make it again")
-        table = form.parse_seek_table(self._source.skippable_payload(form.MAX_FOOTER), self._name)
-        if table.tolist() != [list(entry) for entry in self._entries]:
-            raise BadInput(f"{self._name}: the seek table is damaged; make the shard again")
+        form.check_seek_table(self._source, self._entries)
         self.footers.append(footer)
 
 

@@ -143,7 +143,7 @@ class ShardFile:
 
     def _from_table(self, table: np.ndarray) -> None:
         offsets = np.concatenate([[0], np.cumsum(table[:, 0])])
-        if len(table) < 2:
+        if len(table) < 2 or table[0, 1] or table[-1, 1]:
             raise BadInput(f"{self.path}: the seek table is damaged; make the shard again")
         digest = self._take_header(*self._skippable(0, form.HEADER_MAGIC, form.MAX_HEADER), first=True)
         self._take_footer(self._skippable(int(offsets[-2]), form.FOOTER_MAGIC, form.MAX_FOOTER)[0], digest)
@@ -183,30 +183,36 @@ class ShardFile:
         self._file.seek(0)
         buffered = io.BufferedReader(self._file, 1 << 20)
         source = form.FrameSource(cast(BinaryIO, buffered), self.path)
-        data_magic = int.from_bytes(ZSTD_MAGIC, "little")
-        digest, start, ended = "", 0, False
         try:
             while (magic := source.next_magic()) is not None:
-                offset = source.offset - 4
-                if magic == data_magic and digest:
-                    where = form.frame_place(self.path, len(self.frames), offset)
-                    data = source.data_frame(where)
-                    tokens = form.content_size(data, self.header.width, where) // self.header.width
-                    self.frames.append(Frame(len(self.frames), offset, len(data), start, tokens))
-                    start += tokens
-                    continue
-                if magic not in (form.HEADER_MAGIC, form.FOOTER_MAGIC, form.SEEK_MAGIC):
-                    raise BadInput(f"{self.path} holds no token shard at byte {offset}; `gpt2 bpe-tokenize` makes one")
-                payload = source.skippable_payload(form.MAX_FOOTER)
-                if magic == form.HEADER_MAGIC and not digest:
-                    digest = self._take_header(payload, form.skippable(magic, payload), not self.footers)
-                    ended = False
-                elif magic == form.FOOTER_MAGIC and digest:
-                    self._take_footer(payload, digest)
-                    digest, ended = "", True
-                elif magic != form.SEEK_MAGIC or not ended:
-                    raise BadInput(f"{self.path}: the frames are out of order at byte {offset}; it is damaged")
+                self._walk_segment(source, magic)
         finally:
             buffered.detach()
-        if not ended:
+        if not self.footers:
+            raise BadInput(f"{self.path} is empty: a token shard was expected")
+
+    def _walk_segment(self, source: form.FrameSource, magic: int | None) -> None:
+        if magic != form.HEADER_MAGIC:
+            raise BadInput(f"{self.path} holds no token shard at byte {source.offset - 4}; "
+                           "`gpt2 bpe-tokenize` makes one")
+        payload = source.skippable_payload(form.MAX_HEADER)
+        digest = self._take_header(payload, form.skippable(magic, payload), not self.footers)
+        entries = [[len(payload) + _MAGIC_SIZE, 0]]
+        start = self.n_tokens
+        while (magic := source.next_magic()) == int.from_bytes(ZSTD_MAGIC, "little"):
+            offset = source.offset - 4
+            where = form.frame_place(self.path, len(self.frames), offset)
+            data = source.data_frame(where)
+            size = form.content_size(data, self.header.width, where)
+            self.frames.append(Frame(len(self.frames), offset, len(data), start, size // self.header.width))
+            entries.append([len(data), size])
+            start += size // self.header.width
+        if magic is None:
             raise form.no_footer(self.path, source.offset)
+        if magic != form.FOOTER_MAGIC:
+            raise BadInput(f"{self.path} is damaged at byte {source.offset - 4}: neither a frame nor the footer "
+                           "begins there; make the shard again")
+        payload = source.skippable_payload(form.MAX_FOOTER)
+        entries.append([len(payload) + _MAGIC_SIZE, 0])
+        self._take_footer(payload, digest)
+        form.check_seek_table(source, entries)

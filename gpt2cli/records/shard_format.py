@@ -282,6 +282,14 @@ class FrameSource:
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
+def check_seek_table(source: FrameSource, entries: list[list[int]]) -> None:
+    """Read the seek table, which comes next, and compare it with the [compressed, decompressed] sizes that were met."""
+    if source.next_magic() != SEEK_MAGIC:
+        raise BadInput(f"{source.name} was cut short: it has no seek table at byte {source.offset}; make it again")
+    if parse_seek_table(source.skippable_payload(MAX_FOOTER), source.name).tolist() != entries:
+        raise BadInput(f"{source.name}: the seek table is damaged; make the shard again")
+
+
 def frame_place(name: str, number: int, offset: int) -> str:
     """Return how messages name a data frame: the file, the frame counted from 0, its byte."""
     return f"{name}: frame {number} at byte {offset}"

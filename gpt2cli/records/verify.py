@@ -41,7 +41,7 @@ class Verdict:
 
 
 def kind_of_directory(path: Path) -> str:
-    """Return what a directory is by the files it holds; without any of ours, a VOCABULARY (Hugging Face files)."""
+    """Return what a directory is by the files it holds; without any of ours, a VOCABULARY (tokenizer files)."""
     if (path / INDEX_NAME).is_file():
         return SHARD_SET
     if (path / "checkpoints").is_dir() or (path / "run.json").is_file():

@@ -19,8 +19,9 @@ from gpt2cli.tokens.vocabulary import gpt2_vocabulary
 PUBLISHED_PATTERN = (r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
 """As OpenAI's encoder.py has it."""
 TEXTS = [
-    "", " ", "hello world", "it's I'LL we've they'd", "a\r\nb\rc\n\n d", "naïve café 東京 🙂‍🔥 العربية עברית", "x" * 2000,
-    "\x00\x01\x1c\x1d\x1e\x1f\x7f\x85\xa0\u2028\ufeff", "<|endoftext|> in <|endoftext|>text", "  \t\n  a", "1234567 ½ ²",
+    "", " ", "hello world", "it's I'LL we've they'd", "a\r\nb\rc\n\n d", "naïve café 東京 🙂‍🔥 العربية עברית",
+    "x" * 2000, "\x00\x01\x1c\x1d\x1e\x1f\x7f\x85\xa0\u2028\ufeff", "<|endoftext|> in <|endoftext|>text", "  \t\n  a",
+    "1234567 ½ ²",
     "tail   ", "\u3000\u3000全角", "e\u0301", "\ufffd",
 ]
 
@@ -102,7 +103,8 @@ def test_runs_are_split_where_nothing_changes(encoder: Encoder, oracle: tiktoken
         assert ids == oracle.encode_ordinary(text)
 
 
-@pytest.mark.parametrize("text", ["a" + " " * 200_000 + "b", "\n" * 100_000, " \n\t" * 30_000 + "x", "b" + "\u3000" * 70_000,
+@pytest.mark.parametrize("text", ["a" + " " * 200_000 + "b", "\n" * 100_000, " \n\t" * 30_000 + "x",
+                                  "b" + "\u3000" * 70_000,
                                   (" " * (LONG_RUN + 1) + "x") * 3, " " * (LONG_RUN - 1) + "é"])
 def test_long_runs_that_tiktoken_still_bears(encoder: Encoder, oracle: tiktoken.Encoding, text: str) -> None:
     assert encoder.encode(text).tolist() == oracle.encode_ordinary(text)

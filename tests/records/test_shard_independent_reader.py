@@ -1,0 +1,154 @@
+"""A reader written from gpt2-shard(5) alone, with struct and zstandard: the page says enough, and says the truth."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import zstandard
+
+
+class Shard:
+    """One shard (not joined), front to back; every statement of the page is asserted."""
+
+    def __init__(self, data: bytes) -> None:
+        frames = []
+        at = 0
+        while at < len(data):
+            size = self._frame_size(data, at)
+            frames.append(data[at : at + size])
+            at += size
+        header, *body, footer, table = frames
+        assert struct.unpack_from("<I", header)[0] == 0x184D2A50
+        self.header = json.loads(header[8:])
+        assert self.header["schema"] == "gpt2.shard/1"
+        code, width = {"uint16": ("H", 2), "uint32": ("I", 4)}[self.header["dtype"]]
+        assert width == (2 if self.header["n_vocab"] <= 65_536 else 4)
+        raw = [zstandard.ZstdDecompressor().decompress(frame) for frame in body]
+        for frame, content in zip(body, raw, strict=True):
+            found = zstandard.get_frame_parameters(frame)
+            assert found.has_checksum and found.dict_id == 0 and found.content_size == len(content)
+        assert all(len(content) == 131_072 * width for content in raw[:-1])
+        content = b"".join(raw)
+        self.tokens = list(struct.unpack(f"<{len(content) // width}{code}", content))
+        self._check_footer(footer, header, content)
+        self._check_table(table, frames[:-1], [0, *map(len, raw), 0])
+
+    @staticmethod
+    def _frame_size(data: bytes, at: int) -> int:
+        magic, size = struct.unpack_from("<II", data, at)
+        if 0x184D2A50 <= magic <= 0x184D2A5F:
+            return 8 + size
+        assert magic == 0xFD2FB528
+        decoder = zstandard.ZstdDecompressor().decompressobj()
+        decoder.decompress(data[at:])
+        return len(data) - at - len(decoder.unused_data)
+
+    def _check_footer(self, frame: bytes, header: bytes, content: bytes) -> None:
+        assert struct.unpack_from("<I", frame)[0] == 0x184D2A51
+        payload = frame[8:]
+        assert hashlib.sha256(payload[32:]).digest() == payload[:32]
+        (n,) = struct.unpack_from("<I", payload, 32)
+        self.footer = footer = json.loads(payload[36 : 36 + n])
+        assert footer["schema"] == "gpt2.shard-footer/1"
+        assert footer["tokens"] == len(self.tokens)
+        assert footer["sha256"] == hashlib.sha256(content).hexdigest()
+        assert footer["header_sha256"] == hashlib.sha256(header).hexdigest()
+        index = payload[36 + n :]
+        lengths = zstandard.ZstdDecompressor().decompress(index) if index else b""
+        self.lengths = [length for (length,) in struct.iter_unpack("<I", lengths)]
+        ends = [at + 1 for at, token in enumerate(self.tokens) if token == self.header["eot"]]
+        assert len(ends) == footer["documents"]
+        total = 0
+        for length, end in zip(self.lengths, ends, strict=True):
+            total += length
+            assert total == end
+
+    @staticmethod
+    def _check_table(frame: bytes, before: list[bytes], raw_sizes: list[int]) -> None:
+        assert struct.unpack_from("<I", frame)[0] == 0x184D2A5E
+        count, descriptor, magic = struct.unpack("<IBI", frame[-9:])
+        assert (count, descriptor, magic) == (len(before), 0, 0x8F92EAB1)
+        entries = list(struct.iter_unpack("<II", frame[8:-9]))
+        assert entries == list(zip(map(len, before), raw_sizes, strict=True))
+
+    def vocabulary(self) -> list[bytes]:
+        """Return the bytes of every id."""
+        text = self.header["vocabulary"]
+        assert hashlib.sha256(text.encode()).hexdigest() == self.header["tokenizer_sha256"]
+        *lines, last = text.split("\n")[:-1]
+        assert last == f"<|endoftext|> {self.header['eot']}"
+        assert [line.split(" ")[1] for line in lines] == [str(number) for number in range(self.header["n_vocab"] - 1)]
+        return [base64.b64decode(line.split(" ")[0]) for line in lines]
+
+    def texts(self) -> list[bytes]:
+        """Return each document's bytes."""
+        table, texts, at = self.vocabulary(), [], 0
+        for length in self.lengths:
+            texts.append(b"".join(table[token] for token in self.tokens[at : at + length - 1]))
+            at += length
+        return texts
+
+
+def source_texts(documents: Path) -> list[bytes]:
+    lines = zstandard.ZstdDecompressor().decompress(documents.read_bytes(), max_output_size=1 << 26).splitlines()
+    return [json.loads(line)["text"].encode() for line in lines]
+
+
+def test_a_shard(shard: Path, documents: Path) -> None:
+    found, texts = Shard(shard.read_bytes()), source_texts(documents)
+    assert found.texts() == texts
+    assert found.footer["text_bytes"] == sum(map(len, texts))
+    digest = hashlib.sha256(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
+    assert found.footer["input_sha256"] == digest.hexdigest()
+
+
+def test_a_shard_set(shard_directory: Path, shard: Path, documents: Path) -> None:
+    index = json.loads((shard_directory / "index.json").read_bytes())
+    assert index["schema"] == "gpt2.shards/1"
+    texts, totals = [], {}
+    for entry in index["files"]:
+        data = (shard_directory / entry["name"]).read_bytes()
+        assert (entry["bytes"], entry["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        found = Shard(data)
+        for name in ("tokenizer_sha256", "n_vocab", "eot", "dtype"):
+            assert found.header[name] == index[name]
+        for name in ("tokens", "documents", "text_bytes"):
+            assert found.footer[name] == entry[name]
+        total = totals.setdefault(entry["split"], {"tokens": [], "texts": []})
+        total["tokens"] += found.tokens
+        total["texts"] += found.texts()
+    code = {"uint16": "H", "uint32": "I"}[index["dtype"]]
+    digests = {"tokenizer_sha256": index["tokenizer_sha256"]}
+    for split in ("train", "val"):
+        tokens = totals[split]["tokens"]
+        digests[split] = hashlib.sha256(struct.pack(f"<{len(tokens)}{code}", *tokens)).hexdigest()
+        assert index["splits"][split] == {
+            "tokens": len(tokens), "documents": len(totals[split]["texts"]),
+            "text_bytes": sum(map(len, totals[split]["texts"])), "sha256": digests[split],
+        }
+        texts += totals[split]["texts"]
+    canonical = json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()
+    assert index["data_sha256"] == hashlib.sha256(canonical).hexdigest()
+    assert sorted(texts) == sorted(source_texts(documents))
+    whole = Shard(shard.read_bytes())
+    assert index["inputs"] == [{name: whole.footer[name] for name in ("sha256", "tokens", "documents", "input_sha256")}
+                               | {"source": None}]
+    _check_split(whole, index, totals)
+
+
+def _check_split(whole: Shard, index: dict, totals: dict) -> None:
+    """The split is the page's hash of seed and ids, and documents keep their order."""
+    limit = int(index["pack"]["val_fraction"] * 2**64)
+    key = index["pack"]["seed"].to_bytes(8, "little")
+    expected: dict[str, list[bytes]] = {"train": [], "val": []}
+    at = 0
+    for length, text in zip(whole.lengths, whole.texts(), strict=True):
+        ids = struct.pack(f"<{length - 1}I", *whole.tokens[at : at + length - 1])
+        at += length
+        digest = hashlib.blake2b(ids, digest_size=8, key=key).digest()
+        expected["val" if int.from_bytes(digest, "little") < limit else "train"].append(text)
+    assert {split: totals[split]["texts"] for split in expected} == expected
