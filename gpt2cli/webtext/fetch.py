@@ -36,7 +36,7 @@ from gpt2cli.webtext.urls import clean_url, host_of
 from gpt2cli.webtext.warc import Response, utc_now
 
 _POLL_S = 0.1
-_BATCH = 256
+_BATCH = 64
 _RESOLVER_THREADS = 32
 
 

@@ -37,6 +37,6 @@ class FetchFault(Exception):
     """A fetch that ended other than well; `outcome` is one of OUTCOMES."""
 
     def __init__(self, outcome: str, detail: str = "", status: int | None = None) -> None:
-        super().__init__(detail)
+        super().__init__(detail.encode("utf-8", "backslashreplace").decode())  # headers may hold any bytes
         self.outcome = outcome
         self.status = status

@@ -95,7 +95,7 @@ class PagePool(Generic[Key]):
         if worker is None or worker.served >= _RECYCLE_AFTER:
             if worker is not None:
                 self._discard(worker)
-            worker = _Worker(self._memory_bytes)
+            worker = _Worker(self._memory_bytes, self._timeout_s)
             self._local.worker = worker
             self._alive.add(worker)
             if self._closed:
@@ -113,11 +113,11 @@ class PagePool(Generic[Key]):
 
 
 class _Worker:
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         root = str(Path(gpt2cli.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gpt2cli.webtext.page_worker", str(memory_bytes)],
+            [sys.executable, "-P", "-m", "gpt2cli.webtext.page_worker", str(memory_bytes), str(timeout_s)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
         )

@@ -40,8 +40,20 @@ def limit_memory(limit_bytes: int) -> None:
         pass  # macOS refuses; the time limit still holds
 
 
-def serve(memory_bytes: int) -> None:
-    """Answer requests until stdin ends."""
+def limit_time(seconds: float) -> None:
+    """Let the system end this process after that much more CPU time: a page that hangs must not outlive the parent."""
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 1, hard))
+    except (ImportError, ValueError, OSError):
+        pass
+
+
+def serve(memory_bytes: int, page_seconds: float) -> None:
+    """Answer requests until stdin ends. The parent enforces the wall-clock limit; ours is for when it has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
@@ -52,6 +64,7 @@ def serve(memory_bytes: int) -> None:
     page_text(b"<html><body><p>warm up</p></body></html>", None)
     limit_memory(memory_bytes)
     while (header := read_frame(source)) is not None and (body := read_frame(source)) is not None:
+        limit_time(page_seconds)
         try:
             reply = {"text": page_text(body, json.loads(header)["charset"])}
         except MemoryError:
@@ -65,4 +78,4 @@ def serve(memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), float(sys.argv[2]))

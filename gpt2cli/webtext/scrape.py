@@ -16,6 +16,7 @@ from gpt2cli.webtext.extract import ExtractConfig, extract_documents
 from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
 from gpt2cli.webtext.links import Link, LinkConfig, select_links
 from gpt2cli.webtext.tally import StepTally
+from gpt2cli.webtext.urls import UrlFault, clean_url
 
 STEPS = ("links", "fetch", "extract", "dedup")
 Paths = Sequence[str | os.PathLike[str]]
@@ -106,6 +107,7 @@ class _Run:
         for path in paths:
             tally = ReadTally()
             for record in read_records(path, tally, kinds=(kind,)):
+                _require_text(record, str(path))
                 yield {name: value for name, value in record.items() if name != "schema"}
             for warning in tally.warnings:
                 self._reporter.warn(warning)
@@ -124,8 +126,21 @@ class _Run:
         return tally
 
 
+def _require_text(record: Record, name: str) -> None:
+    try:
+        for value in record.values():
+            if isinstance(value, str) and not value.isascii():
+                value.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{name}: a record with a lone surrogate, which no UTF-8 file can hold") from None
+
+
 def _as_link(record: Record) -> Link:
     url, key = record["url"], record["url_key"]
     if not isinstance(url, str) or not isinstance(key, str):
         raise BadInput("a gpt2.link record whose url or url_key is no text")
+    try:
+        url = clean_url(url)
+    except UrlFault as error:
+        raise BadInput(f"a gpt2.link record of {url[:100]!r}: {error}; make them with webtext-scrape links") from None
     return Link(url, key, record["karma"], record["subreddit"], record["created_utc"])

@@ -33,6 +33,8 @@ def clean_url(raw: str) -> str:
         raise UrlFault("URL too long")
     if _CONTROL.search(text):
         raise UrlFault("white space or control characters in URL")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UrlFault("lone surrogate in URL")
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -103,6 +103,10 @@ class _Handler(socketserver.BaseRequestHandler):
     def do_pdf(self, path: str) -> None:
         self.reply(b"%PDF-1.4", kind="application/pdf")
 
+    def do_odd_type(self, path: str) -> None:
+        self.request.sendall(b"HTTP/1.1 200 \xff\xfe\r\nContent-Type: text/\xed\xa0\x80\xff\r\n"
+                             b"Content-Length: 1\r\n\r\nx")
+
     def do_untyped(self, path: str) -> None:
         self.reply(article("untyped"), kind="")
 

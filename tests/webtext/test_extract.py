@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from gpt2cli.reporter import Silent
 from gpt2cli.webtext.extract import ExtractConfig, extract_documents
 from gpt2cli.webtext.page_pool import PagePool
 from gpt2cli.webtext.page_text import page_text
+from gpt2cli.webtext.page_worker import frame
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.warc import Response, WarcAppender
 
@@ -99,6 +103,16 @@ def test_workers_are_killed_when_nobody_wants_the_rest(tmp_path: Path) -> None:
     if children.exists():
         for child in children.read_text().split():
             assert b"page_worker" not in Path(f"/proc/{child}/cmdline").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_hanging_worker_does_not_outlive_a_killed_parent() -> None:
+    with subprocess.Popen([sys.executable, "-m", "gpt2cli.webtext.page_worker", str(2 << 30), "1"],
+                          stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
+        assert worker.stdin is not None
+        worker.stdin.write(frame(b'{"charset": null}') + frame(MANY_ATTRIBUTES))
+        worker.stdin.close()
+        assert worker.wait(timeout=60) == -signal.SIGXCPU
 
 
 def test_stopping(tmp_path: Path) -> None:

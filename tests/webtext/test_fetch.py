@@ -53,7 +53,8 @@ def fetch(work: Path, site: Site, *urls: str, **settings: Any) -> list[dict[str,
 
 
 HOSTILE = {
-    "/missing": "http_error", "/pdf": "not_html", "/bomb": "too_big", "/endless": "too_big", "/damaged": "bad_encoding",
+    "/missing": "http_error", "/pdf": "not_html", "/odd-type": "not_html",
+    "/bomb": "too_big", "/endless": "too_big", "/damaged": "bad_encoding",
     "/short": "incomplete", "/reset": "disconnected", "/garbage": "bad_response", "/huge-headers": "bad_response",
     "/long-header": "bad_response", "/loop-a": "redirect_loop", "/chain/9": "too_many_redirects",
     "/goto?https://en.wikipedia.org/wiki/X": "excluded_host", "/goto?file:///etc/passwd": "bad_redirect",

@@ -104,7 +104,8 @@ def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_pat
     assert len(site.log) == before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(("number", "status"), [
+    (signal.SIGTERM, -signal.SIGTERM), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_path: Path, number: int,
                                   status: int) -> None:
     with serving(delay_s=0.03) as site:
@@ -137,12 +138,17 @@ def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tm
     (("table.csv", "--contact", "me"), 2, "--contact"),
     (("links", "links.txt", "-o", "table.csv"), 2, "--force"),
     (("fetch", "links.jsonl"), 65, "gpt2.link record without"),
+    (("fetch", "bad.jsonl"), 65, "not an http(s) URL"),
+    (("dedup", "surrogate.jsonl"), 65, "lone surrogate"),
 ])
 def test_statuses(gpt2: Gpt2, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str) -> None:
     (tmp_path / "cut.zst").write_bytes(zstandard.ZstdCompressor().compress(b"http://e.com/\n" * 9)[:-4])
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     (tmp_path / "links.txt").write_text("http://example.com/\n")
     (tmp_path / "links.jsonl").write_text('{"schema":"gpt2.link/1","url":"http://127.0.0.1/"}\n')
+    (tmp_path / "bad.jsonl").write_text('{"schema":"gpt2.link/1","url":"file:///etc/passwd","url_key":"x","karma":1,'
+                                        '"subreddit":null,"created_utc":null}\n')
+    (tmp_path / "surrogate.jsonl").write_text('{"schema":"gpt2.document/1","id":"0","text":"a \\ud800 b"}\n')
     result = gpt2("webtext-scrape", *arguments, cwd=tmp_path)
     assert (result.returncode, says in result.stderr.decode()) == (status, True), result.stderr.decode()
 
