@@ -21,8 +21,8 @@ from gpt2cli.cli.options import Count, device_option, files_argument, force_opti
               show_default=True, help="What the inputs are; auto looks at their content.")
 @click.option("--split", type=click.Choice(["train", "val"]), default=None,
               help="Which split of a shard set; default val.")
-@click.option("--batch", type=Count(1), default=8, show_default=True, metavar="N",
-              help="Windows computed together: speed and memory, not the result.")
+@click.option("--batch", type=Count(1), metavar="N",
+              help="Windows computed together, default 8,192 positions' worth: speed and memory, not the result.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
               help="Weights and matrix products; bf16 is faster and changes the fifth digit.")
 @device_option()
@@ -32,7 +32,7 @@ from gpt2cli.cli.options import Count, device_option, files_argument, force_opti
 @click.pass_obj
 def command(
     console: Console, model: str | None, files: tuple[str, ...], form: str, split: str | None, context: int | None,
-    stride: int | None, batch: int, dtype: str, device: str, threads: int | None, output: str, force: bool,
+    stride: int | None, batch: int | None, dtype: str, device: str, threads: int | None, output: str, force: bool,
 ) -> None:
     """Score text under MODEL: perplexity per token and per word, bits per byte.
 

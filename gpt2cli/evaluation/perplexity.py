@@ -17,6 +17,9 @@ from gpt2cli.evaluation.texts import Texts
 from gpt2cli.reporter import Reporter
 from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
 
+BATCH_TOKENS = 8192
+"""Positions computed together unless a batch is given."""
+
 
 @dataclass(frozen=True)
 class EvalConfig:
@@ -28,7 +31,7 @@ class EvalConfig:
     split: str | None = None
     context: int | None = None
     stride: int | None = None
-    batch: int = 8
+    batch: int | None = None
 
 
 def evaluate(config: EvalConfig, reporter: Reporter) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def evaluate(config: EvalConfig, reporter: Reporter) -> dict[str, Any]:
     protocol = sliding_protocol(opened.shape.n_ctx, config.context, config.stride)
     totals = Totals()
     texts = Texts(config.paths, config.form, config.split, opened.encoder, totals)
-    _score(opened, texts, totals, protocol, config.batch, reporter)
+    batch = config.batch or max(1, BATCH_TOKENS // protocol.context)
+    _score(opened, texts, totals, protocol, batch, reporter)
     for line in texts.sentences():
         reporter.warn(line)
     if not totals.n_tokens:

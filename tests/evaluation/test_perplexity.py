@@ -26,7 +26,7 @@ from gpt2cli.tokens.pack import PackConfig, pack_shards
 from gpt2cli.tokens.tokenize import TokenizeConfig, tokenize_documents
 
 TEXTS = (
-    "It was the best of times, it was the worst of times.\nIt was the age of wisdom, it was the age of foolishness.\n" * 3,
+    "It was the best of times, it was the worst of times.\nIt was the age of wisdom, it was the age of folly.\n" * 3,
     "x",
     "Ein kurzer Text mit Umlauten: äöü, und <|endoftext|> mitten darin.\r\nNeue Zeile. \U0001f600\n",
     "word " * 40,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from in_process import gpt2_here  # noqa: F401 (a fixture)
 from tiny_models import lively_model, one_thread, save_model, small_vocabulary
 
 from gpt2cli.sizes import ModelShape

@@ -128,7 +128,8 @@ def test_a_long_prompt_keeps_its_end_and_the_ids_are_those_of_its_end_alone(mode
     assert len(read_prompt(0, text.encode(), encoder, 64, 1000).ids) == 32
     sample = made(model_directory, (text,), max_tokens=10, temperature=0.0)[0]
     model = parts(model_directory)[0]
-    direct = list(Generator(model, encoder).generate([Prompt(0, b"", tuple(ids[-54:]), 0)], 1, Decoding(10, 0.0)))[0]
+    tail = Prompt(0, b"", tuple(ids[-54:]), 0)
+    direct = next(iter(Generator(model, encoder).generate([tail], 1, Decoding(10, 0.0))))
     assert sample.ids == direct.ids
 
 
@@ -136,7 +137,7 @@ def test_a_long_prompt_keeps_its_end_and_the_ids_are_those_of_its_end_alone(mode
 def test_the_smallest_contexts_end_and_do_not_fail(n_ctx: int) -> None:
     model, encoder = lively_model(ModelShape(1, 1, 8, n_ctx, 500)), Encoder(small_vocabulary())
     prompt = read_prompt(0, b"some words", encoder, n_ctx, 10)
-    sample = list(Generator(model, encoder).generate([prompt], 1, Decoding(10)))[0]
+    sample = next(iter(Generator(model, encoder).generate([prompt], 1, Decoding(10))))
     assert len(prompt.ids) + len(sample.ids) <= n_ctx
     assert sample.finish_reason in ("length", "end_of_text")
 

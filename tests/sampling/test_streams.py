@@ -34,7 +34,7 @@ def test_the_numbers_do_not_change_with_versions() -> None:
 
 def test_uniforms_are_uniform() -> None:
     drawn = np.array(numbers(1, 0, 0, 50_000))
-    assert 0 <= drawn.min() and drawn.max() < 1
+    assert drawn.min() >= 0 and drawn.max() < 1
     counts = np.histogram(drawn, bins=50, range=(0, 1))[0]
     assert chi_square(counts, np.full(50, 1 / 50)) < critical(49)
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.02
