@@ -37,7 +37,8 @@ class Verdict:
 
     def record(self, path: str) -> Record:
         """Return the fields of a gpt2.verify/1 record."""
-        return {"path": path, "ok": not self.problems, "kind": self.kind, "problems": self.problems, "facts": self.facts}
+        return {"path": path, "ok": not self.problems, "kind": self.kind, "problems": self.problems,
+                "facts": self.facts}
 
 
 def kind_of_directory(path: Path) -> str:

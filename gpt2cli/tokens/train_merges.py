@@ -23,6 +23,9 @@ SMALLEST = 257
 """256 bytes and end-of-text."""
 MIN_FREQUENCY = 2
 """A pair seen once teaches nothing."""
+LONGEST_WORD = 256
+"""Bytes of a word that are looked at together. The trainer's time is quadratic in it, and a run of a million characters
+(base64, spaces) is no word."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def train_vocabulary(paths: Sequence[str], config: MergeConfig, reporter: Report
 
 def _native_merges(feed: _Feed, n_vocab: int) -> list[tuple[bytes, bytes]]:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True), pre_tokenizers.FixedLength(LONGEST_WORD)])
     trainer = trainers.BpeTrainer(vocab_size=n_vocab - 1, min_frequency=MIN_FREQUENCY, special_tokens=[],
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     tokenizer.train_from_iterator(iter(feed), trainer=trainer)
