@@ -74,7 +74,8 @@ def test_losses_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text":"a\\ud800b\\udc00"}\n{"body":1}\n{"text":""}\n')
     (tmp_path / "b.txt").write_bytes(b"\xff!")
     reporter, stream = Silent(), io.BytesIO()
-    summary = tokenize_documents([str(tmp_path / "a.jsonl"), str(tmp_path / "b.txt")], stream, TokenizeConfig(), reporter)
+    paths = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.txt")]
+    summary = tokenize_documents(paths, stream, TokenizeConfig(), reporter)
     assert documents_in(stream.getvalue()) == ["a\ufffdb\ufffd", "\ufffd!"]
     assert (summary.documents, summary.text_bytes) == (2, 8 + 4)
     said = "\n".join(reporter.warnings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def textbook_merges(text: str, count: int) -> list[tuple[bytes, bytes]]:
     for _ in range(count):
         pairs: Counter[tuple[bytes, bytes]] = Counter()
         for word, frequency in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in pairwise(word):
                 pairs[pair] += frequency
         best = max(pairs, key=lambda pair: (pairs[pair], -ids[pair[0]], -ids[pair[1]]))
         if pairs[best] < 2:
@@ -79,7 +80,8 @@ def test_another_process_learns_the_same_bytes(plays: Path, gpt2, tmp_path: Path
     files = sorted(plays.iterdir())
     piped = gpt2("bpe-train", "--vocab-size", 700, input=b"".join(path.read_bytes() for path in files), check=True)
     for seed in ("1", "2"):
-        gpt2("bpe-train", *files, "--vocab-size", 700, "-f", "-o", tmp_path / "v", check=True, env={"PYTHONHASHSEED": seed})
+        gpt2("bpe-train", *files, "--vocab-size", 700, "-f", "-o", tmp_path / "v", check=True,
+             env={"PYTHONHASHSEED": seed})
         assert (tmp_path / "v").read_bytes().count(b"\n") == 700
         assert load_vocabulary(tmp_path / "v") == train(files, 700)
     assert piped.stdout.count(b"\n") == 700

@@ -1,0 +1,206 @@
+"""The split is by content, complete, never empty, and the same however and whenever it is made."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.shard import ShardHeader, ShardReader, ShardWriter
+from gpt2cli.records.shard_set import load_shard_set
+from gpt2cli.reporter import Silent
+from gpt2cli.tokens.encode import Encoder
+from gpt2cli.tokens.pack import PackConfig, PackSummary, document_hash, pack_shards
+from gpt2cli.tokens.tokenize import shard_header
+from gpt2cli.tokens.vocabulary import gpt2_vocabulary
+
+TEXTS = [f"Document {number} is not like {number * 7919 % 1000}.\n" * (number % 9 + 1) for number in range(400)]
+
+
+def shard_of(texts: list[str]) -> bytes:
+    encoder, stream = Encoder(gpt2_vocabulary()), io.BytesIO()
+    writer = ShardWriter(stream, shard_header(gpt2_vocabulary()))
+    for text in texts:
+        writer.write_document(encoder.encode(text), len(text.encode()))
+    writer.close("0" * 64)
+    return stream.getvalue()
+
+
+def pack(tmp_path: Path, texts: list[str], config: PackConfig, name: str = "set") -> PackSummary:
+    (tmp_path / "x.tok.zst").write_bytes(shard_of(texts))
+    return pack_shards([str(tmp_path / "x.tok.zst")], str(tmp_path / name), config, Silent())
+
+
+def split_texts(directory: Path) -> dict[str, list[str]]:
+    encoder = Encoder(gpt2_vocabulary())
+    found = load_shard_set(directory)
+    return {split: [encoder.decode(ids).decode() for entry in found.files(split)
+                    for ids in ShardReader(io.BytesIO((directory / entry.name).read_bytes()), "x").documents()]
+            for split in ("train", "val")}
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_nothing_is_lost_and_order_is_kept(tmp_path: Path) -> None:
+    summary = pack(tmp_path, TEXTS, PackConfig(val_fraction=0.25))
+    found = split_texts(tmp_path / "set")
+    assert sorted(found["train"] + found["val"]) == sorted(TEXTS)
+    for split in found.values():
+        assert split == [text for text in TEXTS if text in set(split)]
+    assert 60 < len(found["val"]) < 140
+    assert summary.documents == {split: len(texts) for split, texts in found.items()}
+    assert load_shard_set(tmp_path / "set").n_text_bytes("val") == sum(len(text.encode()) for text in found["val"])
+
+
+def test_split_is_by_content_not_by_order(tmp_path: Path) -> None:
+    config = PackConfig(val_fraction=0.3)
+    pack(tmp_path, TEXTS, config, "a")
+    pack(tmp_path, TEXTS[::-1], config, "b")
+    pack(tmp_path, TEXTS[:200], config, "c")
+    a, b, c = (split_texts(tmp_path / name) for name in "abc")
+    assert set(a["val"]) == set(b["val"])
+    assert set(c["val"]) == set(a["val"]) & set(TEXTS[:200])
+    pack(tmp_path, TEXTS * 2, config, "d")
+    d = split_texts(tmp_path / "d")
+    assert not set(d["val"]) & set(d["train"]), "equal documents are never on both sides"
+
+
+def test_seed_changes_the_split_and_nothing_else_does(tmp_path: Path) -> None:
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.3), "a")
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.3, seed=1), "b")
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.3), "again")
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.3, shard_tokens=700), "many")
+    assert set(split_texts(tmp_path / "a")["val"]) != set(split_texts(tmp_path / "b")["val"])
+    assert contents(tmp_path / "a") == contents(tmp_path / "again")
+    a, many = load_shard_set(tmp_path / "a"), load_shard_set(tmp_path / "many")
+    assert a.data_sha256 == many.data_sha256
+    assert len(many.files("train")) > 5
+    for split in ("train", "val"):
+        assert np.array_equal(a.open(split).read(0, a.n_tokens(split)), many.open(split).read(0, a.n_tokens(split)))
+        *full, _ = many.files(split)
+        assert all(entry.tokens >= 700 for entry in full)
+
+
+@pytest.mark.parametrize(("texts", "fraction", "train", "val"), [
+    (TEXTS[:2], 0.0, 1, 1), (TEXTS[:30], 0.0, 29, 1), (TEXTS[:3], 0.999999, 2, 1),
+    ([TEXTS[0]] * 3 + [TEXTS[1]], 0.0, None, None),
+])
+def test_no_split_is_empty(tmp_path: Path, texts: list[str], fraction: float, train: int | None, val: int | None
+                           ) -> None:
+    pack(tmp_path, texts, PackConfig(val_fraction=fraction))
+    found = split_texts(tmp_path / "set")
+    assert sorted(found["train"] + found["val"]) == sorted(texts)
+    assert found["train"] and found["val"] and not set(found["train"]) & set(found["val"])
+    assert train is None or (len(found["train"]), len(found["val"])) == (train, val)
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["index.json", "train-00000.tok.zst",
+                                                                         "val-00000.tok.zst"]
+    smallest = min(document_hash(Encoder(gpt2_vocabulary()).encode(text), 0) for text in texts)
+    assert {document_hash(Encoder(gpt2_vocabulary()).encode(text), 0) for text in found["val"]} == {smallest}
+
+
+@pytest.mark.parametrize(("texts", "fraction", "size"), [
+    (["word " * 5000], 0.005, 1024), (["word " * 5000], 0.5, 2500), (["word " * 100], 0.005, 50), (["a b"], 0.9, 1),
+    (["same " * 3000] * 4, 0.005, 1024),
+])
+def test_one_document_is_cut(tmp_path: Path, texts: list[str], fraction: float, size: int) -> None:
+    reporter = Silent()
+    (tmp_path / "x.tok.zst").write_bytes(shard_of(texts))
+    pack_shards([str(tmp_path / "x.tok.zst")], str(tmp_path / "set"), PackConfig(val_fraction=fraction), reporter)
+    found = split_texts(tmp_path / "set")
+    assert "".join(found["train"] + found["val"]) == "".join(texts)
+    assert abs(load_shard_set(tmp_path / "set").n_tokens("val") - 1 - size) <= 1
+    assert load_shard_set(tmp_path / "set").index["pack"]["documents_cut"] == 1
+    assert "only one document" in reporter.notes[0]
+
+
+def test_a_single_token_can_not_be_cut(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="too little"):
+        pack(tmp_path, ["a"], PackConfig())
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tok.zst"]
+
+
+def test_joined_and_several_inputs_are_the_same(tmp_path: Path, gpt2) -> None:
+    parts = [shard_of(TEXTS[:150]), shard_of(TEXTS[150:])]
+    for name, part in zip("ab", parts, strict=True):
+        (tmp_path / f"{name}.tok.zst").write_bytes(part)
+    gpt2("pack", tmp_path / "a.tok.zst", tmp_path / "b.tok.zst", "-o", tmp_path / "files", check=True)
+    gpt2("pack", "-o", tmp_path / "pipe", input=b"".join(parts), check=True)
+    assert contents(tmp_path / "files") == contents(tmp_path / "pipe")
+    index = json.loads((tmp_path / "pipe" / "index.json").read_text())
+    assert [part["documents"] for part in index["inputs"]] == [150, 250]
+
+
+def test_refusals_leave_nothing(tmp_path: Path, gpt2, shard: Path) -> None:
+    (tmp_path / "gpt2.tok.zst").write_bytes(shard_of(TEXTS[:5]))
+    (tmp_path / "cut.tok.zst").write_bytes(shard_of(TEXTS)[:-100])
+    (tmp_path / "empty.tok.zst").write_bytes(shard_of([]))
+    (tmp_path / "docs.jsonl").write_text('{"text":"a"}\n')
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, status, words in [
+        (["gpt2.tok.zst", shard, "-o", "s"], 65, "is in another vocabulary"),
+        (["cut.tok.zst", "-o", "s"], 65, "cut.tok.zst"),
+        (["empty.tok.zst", "-o", "s"], 65, "no document"),
+        (["docs.jsonl", "-o", "s"], 65, "holds no token shard at byte 0; `gpt2 bpe-tokenize` makes one"),
+        (["gpt2.tok.zst", "-o", "mine", "--force"], 2, "holds 'thesis.txt', which is no part of a shard set"),
+        (["gpt2.tok.zst", "-o", "gpt2.tok.zst", "-f"], 2, "is no directory"),
+        (["gpt2.tok.zst", "-o", "no/where"], 2, "does not exist"),
+        (["gpt2.tok.zst", "-o", "s", "--val-fraction", 1], 2, "--val-fraction"),
+        (["gone.tok.zst", "-o", "s"], 74, "gone.tok.zst"),
+    ]:
+        result = gpt2("pack", *arguments, cwd=tmp_path)
+        assert (result.returncode, words in result.stderr.decode()) == (status, True), (arguments, result.stderr)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_existing_set_needs_force(tmp_path: Path) -> None:
+    pack(tmp_path, TEXTS, PackConfig())
+    before = contents(tmp_path / "set")
+    with pytest.raises(UsageFault, match="exists; give --force"):
+        pack(tmp_path, TEXTS[:50], PackConfig())
+    assert contents(tmp_path / "set") == before
+    pack(tmp_path, TEXTS[:50], PackConfig(force=True))
+    assert load_shard_set(tmp_path / "set").n_documents("train") < 50
+
+
+def test_a_vocabulary_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    writer = ShardWriter(stream, ShardHeader(50257, 50256, "5" * 64))
+    writer.write_document(np.array([1, 2]))
+    writer.close(None)
+    (tmp_path / "x.tok.zst").write_bytes(stream.getvalue())
+    with pytest.raises(BadInput, match="doesn't carry"):
+        pack_shards([str(tmp_path / "x.tok.zst")], str(tmp_path / "set"), PackConfig(), Silent())
+
+
+def test_killed_pack_leaves_no_set_and_the_next_one_is_whole(tmp_path: Path, gpt2, gpt2_popen) -> None:
+    """Standard input is a pipe that never ends, so pack is surely at work when it is killed."""
+    shard = shard_of(TEXTS)
+    (tmp_path / "x.tok.zst").write_bytes(shard)
+    gpt2("pack", "x.tok.zst", "-o", "calm", cwd=tmp_path, check=True)
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        reader, writer = os.pipe()
+        process = gpt2_popen("pack", "-o", "set", cwd=tmp_path, stdin=reader, stderr=-3)
+        os.close(reader)
+        os.write(writer, shard[: len(shard) // 2])
+        deadline = time.monotonic() + 20
+        while not (tmp_path / f".set.tmp-{process.pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(20) == -number
+        os.close(writer)
+        assert not (tmp_path / "set").exists()
+        assert bool(list(tmp_path.glob(".set.tmp-*"))) == (number == signal.SIGKILL)
+    gpt2("pack", "x.tok.zst", "-o", "set", cwd=tmp_path, check=True)
+    assert contents(tmp_path / "set") == contents(tmp_path / "calm")
+    assert not list(tmp_path.glob(".set.tmp-*"))
