@@ -90,6 +90,8 @@ def entry() -> NoReturn:
     """Run the command line and end the process with the documented status."""
     _reserve_standard_streams()
     sys.stdout = _open_stdout()
+    # OpenMP's threads spin while they wait; beside any other busy process that made training five times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signals.install()
     name = "gpt2"
     try:
