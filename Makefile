@@ -36,7 +36,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make setup: $(PYTHON) comes without its venv module; install it first (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test,demo,plot]'
+	@echo "make setup: installing gpt2 and what it needs into $(VENV) (minutes, the first time)"
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test,demo,plot]'
 	@touch $@
 
 test: $(STAMP) ## Run every test.

@@ -65,7 +65,8 @@ def corpus(work: Path) -> list[str]:
                            f"{shards.n_vocab:,} kinds"),
     ]
     return [f"  {name:24}{count:>11,}   {remark}" for name, count, remark in rows] + [
-        "", "  most frequent reasons: " + ", ".join(f"{count} {harmless(name)}" for name, count in reasons.most_common(5))]
+        "",
+        "  most frequent reasons: " + ", ".join(f"{count} {harmless(name)}" for name, count in reasons.most_common(5))]
 
 
 def model(work: Path) -> list[str]:
@@ -77,10 +78,12 @@ def model(work: Path) -> list[str]:
     config = run["config"]
     picture = gpt2("plot", work / "runs/main", "--reference", f"unigram={unigram}")
     return [
-        f"  {run['n_params']:,} parameters ({run['n_layer']} layers, {run['n_embd']} wide), {config['steps']} steps of "
-        f"{config['batch_tokens']:,} tokens",
-        f"  validation loss {losses[0]:.3f} -> {losses[-1]:.3f} nats a token; knowing only token frequencies: {unigram:.3f}",
-        f"  eval-ppl (sliding windows): perplexity {score['ppl']:.1f} a token, {score['bits_per_byte']:.3f} bits a byte",
+        f"  {run['n_params']:,} parameters ({run['n_layer']} layers, {run['n_embd']} wide), "
+        f"{config['steps']} steps of {config['batch_tokens']:,} tokens",
+        f"  validation loss {losses[0]:.3f} -> {losses[-1]:.3f} nats a token; unigram entropy {unigram:.3f} "
+        "(knowing only how often each token occurs)",
+        f"  eval-ppl (sliding windows): perplexity {score['ppl']:.1f} a token, "
+        f"{score['bits_per_byte']:.3f} bits a byte",
         "", *(f"  {line}" for line in picture),
     ]
 
@@ -97,12 +100,14 @@ def law(work: Path, ladder: Path) -> list[str]:
     for seen in sorted(fit["observations"], key=lambda seen: (seen["n"], seen["d"])):
         lines.append(f"  {seen['run']:22}{seen['n']:>12,.0f}{seen['d']:>12,.0f}{seen['loss_nats']:>9.4f}"
                      f"{seen['log_residual']:>+10.2%}")
-    lines += ["", f"  L = E + A N^-alpha + B D^-beta, {fit['level']:.0%} intervals of {fit['bootstrap']['used']} resamples:"]
+    resamples = fit["bootstrap"]["used"]
+    lines += ["", f"  L = E + A N^-alpha + B D^-beta, {fit['level']:.0%} intervals of {resamples} resamples:"]
     for name, value in fit["parameters"].items():
         low, high = fit["intervals"][name]
         lines.append(f"    {name:6}{value:>12.4g}   [{low:.4g}, {high:.4g}]")
     for budget in fit["allocations"]:
-        lines.append(f"  best for {budget['flops']:.0e} FLOP: {budget['n_opt']:,.0f} parameters, {budget['d_opt']:,.0f} tokens")
+        lines.append(f"  best for {budget['flops']:.0e} FLOP: {budget['n_opt']:,.0f} parameters, "
+                     f"{budget['d_opt']:,.0f} tokens")
     lines += ["", *prediction(work, ladder), "", "  Warnings:"]
     return lines + [f"    - {harmless(text)}" for text in fit["warnings"] or ["none"]]
 
@@ -117,7 +122,8 @@ def prediction(work: Path, ladder: Path) -> list[str]:
     measured = final["nll_nats_per_token"]
     return [f"  The main run ({run['n_params']:,} parameters, {final['tokens']:,} tokens) was kept out of the fit.",
             f"  predicted {told['loss_nats']:.3f} [{low:.3f}, {high:.3f}], measured {measured:.3f}: "
-            f"{told['loss_nats'] / measured - 1:+.1%}, {'inside' if low <= measured <= high else 'outside'} the interval"]
+            f"{told['loss_nats'] / measured - 1:+.1%}, "
+            f"{'inside' if low <= measured <= high else 'outside'} the interval"]
 
 
 def places(work: Path, ladder: Path) -> list[str]:

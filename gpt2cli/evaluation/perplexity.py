@@ -75,7 +75,8 @@ def _score(opened: OpenModel, texts: Texts, totals: Totals, protocol: Protocol, 
 def _record(opened: OpenModel, texts: Texts, totals: Totals, protocol: Protocol) -> dict[str, Any]:
     source, split = opened.source, texts.split
     record = {
-        "run": source.run or source.directory.resolve().name, "step": source.step, "tokens": source.tokens, "flops": source.flops,
+        "run": source.run or source.directory.resolve().name, "step": source.step, "tokens": source.tokens,
+        "flops": source.flops,
         "split": split.name if split else None, **totals.as_fields(), "protocol": protocol.as_fields(),
         "dtype": opened.dtype, "model_sha256": opened.sha256, "tokenizer_sha256": opened.vocabulary.sha256,
         "text_sha256": texts.sha256,

@@ -162,4 +162,4 @@ def _all_runs(runs: Path) -> list[list[Path]]:
 
 def _source(directory: Path) -> ModelSource:
     manifest = read_manifest(directory)
-    return ModelSource(directory, manifest.get("run"), manifest.get("step"), manifest.get("tokens"), manifest.get("flops"))
+    return ModelSource(directory, *(manifest.get(name) for name in ("run", "step", "tokens", "flops")))

@@ -16,7 +16,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def count_windows(n_tokens: int, n_ctx: int) -> int:
-    """Return how many windows of `n_ctx` inputs (and one more target) `n_tokens` hold; UsageFault when none."""
+    """Return the windows of `n_ctx` inputs (and one more target) that `n_tokens` hold; UsageFault when none."""
     windows = (n_tokens - 1) // n_ctx
     if windows < 1:
         raise UsageFault(f"the training split has {n_tokens} tokens, too few for a context of {n_ctx}; "
@@ -25,7 +25,7 @@ def count_windows(n_tokens: int, n_ctx: int) -> int:
 
 
 def window_indices(seed: int, n_windows: int, first: int, count: int) -> np.ndarray:
-    """Return the windows (int64, `count`) of samples first, first + 1, ...; sample s belongs to epoch s // n_windows."""
+    """Return the windows (int64, `count`) of samples first, first + 1, ...; sample s is of epoch s // n_windows."""
     samples = np.arange(first, first + count, dtype=np.int64)
     epochs, positions = np.divmod(samples, n_windows)
     out = np.empty(count, dtype=np.int64)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -18,7 +19,7 @@ def test_every_schedule_ends_at_its_floor_and_never_rises_after_warmup(name: str
     schedule = Schedule(name, 1e-3, 1e-4, 10, 100)  # type: ignore[arg-type]
     rates = [schedule.at(step)[0] for step in range(10, 101)]
     assert rates[-1] == pytest.approx(1e-4)
-    assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
 def test_cosine_is_half_way_down_in_the_middle() -> None:

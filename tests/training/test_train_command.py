@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from gpt2cli.model.weights import load_model
-from gpt2cli.tokens.of_model import vocabulary_of_model
 from gpt2cli.reporter import Silent
+from gpt2cli.tokens.of_model import vocabulary_of_model
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 TINY = ("--layers", 2, "--embd", 32, "--context", 64, "--batch-tokens", 1024, "--dtype", "fp32", "--threads", 1)
