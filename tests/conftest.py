@@ -86,7 +86,7 @@ def gpt2(command_directory: Path) -> Callable[..., Completed]:
         input: bytes | None = None,
         cwd: Path | None = None,
         env: dict[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
         check: bool = False,
     ) -> Completed:
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
@@ -216,9 +216,9 @@ def tiny_run(
 
 @pytest.fixture(scope="session")
 def ladder_metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """metrics.jsonl: what twelve runs of a ladder would leave if Hoffmann et al.'s law held exactly.
+    """metrics.jsonl: what twelve runs of a ladder would leave if Hoffmann's law held exactly.
 
-    L = 1.69 + 406.4 N^-0.34 + 410.7 D^-0.28 (arXiv:2203.15556, equation 10); real runs take hours.
+    L = 1.69 + 406.4 N^-0.34 + 410.7 D^-0.28 (arXiv:2203.15556, equation 10), N without embeddings.
     """
     lines = []
     for n_params in (1_000_000, 4_000_000, 16_000_000, 64_000_000):
@@ -234,8 +234,8 @@ def ladder_metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         "run": run,
                         "config": {},
                         "seed": 0,
-                        "n_params": n_params,
-                        "n_params_non_embedding": n_params * 3 // 4,
+                        "n_params": n_params + 3_000_000,
+                        "n_params_non_embedding": n_params,
                         "n_layer": 4,
                         "n_embd": 128,
                         "n_head": 4,
@@ -336,7 +336,7 @@ def bash(shell_environment: dict[str, str]) -> Callable[..., Completed]:
         cwd: Path,
         *,
         options: Sequence[str] = ("-o", "pipefail"),
-        timeout: float = 120,
+        timeout: float = 300,
         **env: str,
     ) -> Completed:
         return subprocess.run(
