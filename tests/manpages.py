@@ -80,6 +80,10 @@ _OUTPUT = re.compile(r"""('[^']*'|"[^"]*")|(?<!\w)\d?>>?(?:&\d|\s*[^\s;|&]+)""")
 """A quoted string, which stays, or the redirection of an output, which goes."""
 
 
+_COMMENT = re.compile(r"\s# [^'\"]*$")
+"""What follows a command: its marker, with or without more words, or a remark."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One command line of a page: the text for bash, and its marker (long, gpu, network) if it has one."""
@@ -111,14 +115,15 @@ def _examples(block: str) -> list[Example]:
         text = line[2:]
         while text.endswith("\\") and lines:
             text += "\n" + lines.pop(0).removeprefix("> ")
-        marker = re.search(r"\s# (\w+)\s*$", text)
+        comment = _COMMENT.search(text)
+        marker = re.match(r"\s#\s*(\w+)", comment[0]) if comment else None
         found.append(Example(text, marker[1] if marker and marker[1] in MARKERS else None))
     return found
 
 
 def simple_commands(text: str) -> list[list[str]]:
     """Split a shell line at its operators into lists of words, redirections and assignments dropped."""
-    text = re.sub(r"\s# \w+\s*$", "", text.replace("\\\n", " "))
+    text = _COMMENT.sub("", text.replace("\\\n", " "))
     text = _OUTPUT.sub(lambda match: match[1] or " ", text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&")
     lexer.whitespace_split, lexer.commenters = True, ""

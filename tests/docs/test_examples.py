@@ -105,6 +105,7 @@ def test_simple_commands_splits_like_a_shell() -> None:
         ["cat", "a.txt"], ["gpt2", "bpe-tokenize", "-o", "x"], ["echo", "a | b"]]
     assert split("jq 'select(.k > 1)' f 2>&1 | gpt2 pack") == [["jq", "select(.k > 1)", "f"], ["gpt2", "pack"]]
     assert split("A=1 gpt2 sample < prompt.txt > out.txt # gpu") == [["gpt2", "sample"]]
+    assert split("make demo   # long: all of it, on a CPU") == [["make", "demo"]]
     assert split("gpt2 train s \\\n  --size small # long") == [["gpt2", "train", "s", "--size", "small"]]
 
 
