@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ def parse_records(
             tally.skip("blank line")
             continue
         record = parse_line(line, f"{name} line {number}")
-        parsed = parse_schema(record.get("schema"))
+        parsed = _known_version(parse_schema(record.get("schema")), f"{name} line {number}")
         if parsed and parsed[0] == "gpt2.end":
             if not digest.matches(record):
                 complain(f"{name}: the end record at line {number} does not match the lines before it")
@@ -148,6 +149,12 @@ def _complainer(tally: ReadTally, strict: bool) -> Callable[[str], None]:
     return complain
 
 
+def _known_version(parsed: tuple[str, int] | None, where: str) -> tuple[str, int] | None:
+    if parsed and parsed[0] in SCHEMAS and parsed[1] > SCHEMAS[parsed[0]][0]:
+        raise BadInput(f"{where}: schema {parsed[0]}/{parsed[1]} was written by a newer gpt2; update this one")
+    return parsed
+
+
 def _wanted(
     record: Record,
     parsed: tuple[str, int] | None,
@@ -163,9 +170,7 @@ def _wanted(
     if parsed is None or parsed[0] not in SCHEMAS:
         tally.skip(f"unknown schema {str(record['schema'])[:40]!r}")
         return False
-    kind, version = parsed
-    if version > SCHEMAS[kind][0]:
-        raise BadInput(f"{where}: schema {kind}/{version} was written by a newer gpt2; update this one")
+    kind = parsed[0]
     if kinds is not None and kind not in kinds:
         tally.skip(kind)
         return False
@@ -178,7 +183,8 @@ def _wanted(
 def parse_line(line: bytes, where: str) -> Record:
     """Parse one JSON object; raise BadInput naming `where` for anything else (bad UTF-8, NaN, depth, huge numbers)."""
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_bounded_int)
+        value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_bounded_int,
+                           parse_float=_finite_float)
     except RecursionError:
         raise BadInput(f"{where}: JSON nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -194,6 +200,13 @@ def parse_line(line: bytes, where: str) -> Record:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number beyond the range of a float")
+    return value
 
 
 def _bounded_int(text: str) -> int:
