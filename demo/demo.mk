@@ -2,8 +2,8 @@
 
 DEMO := demo/work
 PY := $(VENV)/bin/python
-MODEL := --layers 4 --embd 128 --context 256
-MAIN_FLAGS ?= --batch-tokens 4096 --steps 350 --lr 3e-3 --eval-every 25 --eval-tokens 32768 --dtype fp32
+MODEL := --layers 4 --embd 128 --context 128
+MAIN_FLAGS ?= --batch-tokens 1024 --steps 800 --lr 2.5e-3 --warmup 100 --eval-every 100 --eval-tokens 32768 --dtype fp32
 
 .PHONY: demo demo-clean
 

@@ -64,7 +64,7 @@ def save_checkpoint(
     path.parent.mkdir(exist_ok=True)
     with atomic_directory(path) as directory:
         save_weights(model.state_dict(), model.shape, vocabulary.eot, directory)
-        write_tokenizer_files(vocabulary, directory)
+        write_tokenizer_files(vocabulary, directory, model.shape.n_ctx)
         (directory / "training").mkdir()
         write_tensors(export_moments(model, optimizer), directory / OPTIMIZER)
         write_json(directory / STATE, asdict(position))
