@@ -178,7 +178,7 @@ def _finish(status: int) -> NoReturn:
     except OSError as error:
         signals.silence_stdout()
         if status == 0:
-            say(f"gpt2: standard output: {_os_sentence(error)}")
+            say(f"gpt2: {_os_sentence(error)}")
             status = 74
     sys.exit(status)
 
@@ -212,6 +212,9 @@ class _StdoutFile(io.FileIO):
             return super().write(data)
         except BrokenPipeError:
             raise StdoutGone from None
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
 
 def _open_stdout() -> io.TextIOWrapper:

@@ -19,7 +19,7 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.measures import Totals
 from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_set import ShardSet, load_shard_set
-from gpt2cli.records.streams import decompressed, display_name, open_raw_input
+from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
 from gpt2cli.tokens.documents import DocumentTally, parse_documents
 from gpt2cli.tokens.encode import Encoder, replace_surrogates
 
@@ -119,7 +119,9 @@ class Texts:
 
     def _documents(self, stream: BinaryIO, name: str, form: str, *, expect_end: bool) -> Iterator[np.ndarray]:
         before = self._tally.empty
-        for document in parse_documents(decompressed(stream, name), name, self._tally, form, expect_end=expect_end):
+        text_stream = decompressed(stream, name)
+        expect_end = expect_end and not proves_its_end(text_stream)
+        for document in parse_documents(text_stream, name, self._tally, form, expect_end=expect_end):
             text = document.text
             try:
                 data = text.encode()

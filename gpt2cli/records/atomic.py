@@ -32,8 +32,10 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, final)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(final)
         raise
     sync_directory(final.parent)
 

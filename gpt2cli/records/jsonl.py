@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
-from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, read_lines
+from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, proves_its_end, read_lines
 
 Record = dict[str, Any]
 MAX_NUMBER_DIGITS = 400
@@ -98,12 +98,13 @@ def read_records(
 
     kinds: only these are yielded, others are counted in `tally`; None yields every known kind.
     foreign: objects without a `schema` field are yielded too (other people's JSONL).
-    strict: a missing or mismatching end record on stdin is BadInput; otherwise one warning in `tally`.
+    strict: a missing or mismatching end record on stdin is BadInput; otherwise one warning in `tally`. A compressed
+        stream needs none: its last frame proves the end.
     Raises BadInput for a line that is no JSON object, a newer schema number or a missing required field.
     """
     with open_input(path, window_log=window_log) as stream:
         yield from parse_records(stream, display_name(path), tally, kinds=kinds, foreign=foreign,
-                                 strict=strict, expect_end=str(path) == "-")
+                                 strict=strict, expect_end=str(path) == "-" and not proves_its_end(stream))
 
 
 def parse_records(

@@ -67,6 +67,11 @@ def decompressed(raw: BinaryIO, name: str, window_log: int = WINDOW_LOG) -> Bina
     return buffered
 
 
+def proves_its_end(stream: BinaryIO) -> bool:
+    """Whether a stream of `decompressed` would notice by itself that it was cut: a zstd frame has an end."""
+    return isinstance(getattr(stream, "raw", None), ZstdInput)
+
+
 class ZstdInput(io.RawIOBase):
     """Decompresses concatenated zstd frames, passes over skippable ones, and insists that the last one ends.
 

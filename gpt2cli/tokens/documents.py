@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import ReadTally, parse_line, parse_records
 from gpt2cli.records.shard_format import HEADER_MAGIC
-from gpt2cli.records.streams import MAX_LINE, decompressed, display_name, open_raw_input
+from gpt2cli.records.streams import MAX_LINE, decompressed, display_name, open_raw_input, proves_its_end
 
 FORMATS = ("auto", "jsonl", "text")
 MAX_TEXT = 1 << 30
@@ -69,7 +69,8 @@ def read_documents(paths: Sequence[str | os.PathLike[str]], tally: DocumentTally
             if buffered.peek(4)[:4] == HEADER_MAGIC.to_bytes(4, "little"):
                 raise BadInput(f"{name} is a token shard, not text: it is encoded already")
             stream = decompressed(cast(BinaryIO, buffered), name)
-            yield from parse_documents(stream, name, tally, form, expect_end=str(path) == "-")
+            expect_end = str(path) == "-" and not proves_its_end(stream)
+            yield from parse_documents(stream, name, tally, form, expect_end=expect_end)
 
 
 def parse_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str = "auto", *,
