@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,8 +64,6 @@ console.close()
 
 
 def run_bar(terminal: tuple[int, int], **env: str) -> bytes:
-    import sys
-
     process = subprocess.Popen(
         [sys.executable, "-c", BAR],
         stdin=subprocess.DEVNULL,
@@ -81,6 +80,7 @@ def run_bar(terminal: tuple[int, int], **env: str) -> bytes:
     return output + drain(terminal[0])
 
 
+@pytest.mark.slow
 def test_bar_on_a_terminal_shows_foreign_text_harmlessly(terminal) -> None:
     shown = run_bar(terminal)
     assert b"steps" in shown
@@ -89,6 +89,7 @@ def test_bar_on_a_terminal_shows_foreign_text_harmlessly(terminal) -> None:
     assert b"\x1b]0;owned" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_bar_when_asked(terminal, variables: dict[str, str]) -> None:
     assert b"\x1b" not in run_bar(terminal, **variables)
