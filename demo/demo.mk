@@ -3,7 +3,7 @@
 DEMO := demo/work
 PY := $(VENV)/bin/python
 MODEL := --layers 4 --embd 128 --context 128
-MAIN_FLAGS ?= --batch-tokens 1024 --steps 800 --lr 2.5e-3 --warmup 100 --eval-every 100 --eval-tokens 32768 --dtype fp32
+MAIN_FLAGS ?= --batch-tokens 1024 --steps 640 --lr 2.5e-3 --warmup 100 --eval-every 100 --eval-tokens 32768 --dtype fp32
 
 .PHONY: demo demo-clean
 

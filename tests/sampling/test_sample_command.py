@@ -84,6 +84,7 @@ def test_without_a_model_the_environments_is_taken(gpt2_here: Callable, model_di
     assert str(model_directory).encode() in gpt2_here("sample", *SHORT, check=True).stderr
 
 
+@pytest.mark.slow
 def test_the_newest_of_the_runs(gpt2: Callable, tiny_run: Path) -> None:
     result = gpt2("sample", *SHORT, cwd=tiny_run.parent.parent, check=True)
     assert b"runs/tiny/checkpoints/step-" in result.stderr
@@ -128,6 +129,7 @@ def slow_model(directory: Path) -> Path:
     return save_model(directory, lively_model(ModelShape(8, 4, 256, 4096, 500)), small_vocabulary())
 
 
+@pytest.mark.slow
 def test_text_comes_as_it_is_made_and_ctrl_c_is_130(gpt2_popen: Callable, tmp_path: Path) -> None:
     model = slow_model(tmp_path / "slow")
     process = gpt2_popen("sample", model, "--prompt", "The", "--max-tokens", "4000", "--no-cache", "--temperature", "5",
@@ -158,6 +160,7 @@ def escape_model(directory: Path) -> Path:
     return save_model(directory, model, vocabulary)
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_no_control_characters_and_a_pipe_every_byte(gpt2: Callable, gpt2_popen: Callable,
                                                                      tmp_path: Path) -> None:
     model = escape_model(tmp_path / "escape")

@@ -165,6 +165,7 @@ def test_damaged_fit_is_65(gpt2: Gpt2, fitted: Path, tmp_path: Path) -> None:
         assert done.stderr.count(b"\n") == 1 and b"bad.jsonl" in done.stderr
 
 
+@pytest.mark.slow
 def test_outputs_are_not_replaced_unasked_and_appear_whole(gpt2: Gpt2, ladder_metrics: Path, tmp_path: Path) -> None:
     words = ("fit-scaling", ladder_metrics, "-o", tmp_path / "fit.jsonl", "--plot", tmp_path / "fit.svg")
     gpt2(*words, check=True)

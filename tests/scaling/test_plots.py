@@ -60,6 +60,7 @@ def drawn(kind: str, what: Any) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", [[curve()], [curve("a"), curve("b", 4e6, 400)], fit_record()], ids=["one", "two", "fit"]
 )

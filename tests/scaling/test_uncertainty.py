@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gpt2cli.scaling.fit import fit_surface
 from gpt2cli.scaling.laws import ChinchillaLaw, allocate
@@ -21,6 +22,7 @@ def noisy(seed: int, noise: float = 0.004) -> np.ndarray:
     return LAW.loss(N, D) * np.exp(np.random.default_rng(seed).normal(size=N.size) * noise)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     """Of 60 simulated ladders 95 % should cover; fewer than 85 % has a chance of 1 in 400."""
     truth_n, _, truth_loss = allocate(LAW.array(), 1e19)

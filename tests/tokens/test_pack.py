@@ -139,6 +139,7 @@ def test_joined_and_several_inputs_are_the_same(tmp_path: Path, gpt2) -> None:
     assert [part["documents"] for part in index["inputs"]] == [150, 250]
 
 
+@pytest.mark.slow
 def test_refusals_leave_nothing(tmp_path: Path, gpt2, shard: Path) -> None:
     (tmp_path / "gpt2.tok.zst").write_bytes(shard_of(TEXTS[:5]))
     (tmp_path / "cut.tok.zst").write_bytes(shard_of(TEXTS)[:-100])

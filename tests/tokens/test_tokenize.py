@@ -31,6 +31,7 @@ def test_text_comes_back(documents: Path, gpt2) -> None:
     assert result.stderr == b""
 
 
+@pytest.mark.slow
 def test_pipes_and_files_give_the_same_bytes(documents: Path, gpt2, tmp_path: Path) -> None:
     """The README's chain: cat docs | bpe-tokenize | pack, against the same through files."""
     packed = documents.read_bytes()
@@ -89,6 +90,7 @@ def test_empty_input_is_an_empty_shard_and_a_warning(gpt2) -> None:
     assert b"the shard is empty" in result.stderr
 
 
+@pytest.mark.slow
 def test_refusals(gpt2, tmp_path: Path, shard: Path, plays: Path) -> None:
     for arguments, status, words in [
         (["nowhere.txt"], 74, "nowhere.txt: No such file"),

@@ -54,6 +54,7 @@ def test_a_run_learns_and_leaves_what_its_page_says(gpt2: Run, shard_directory: 
     assert len(list((run / "checkpoints").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_changed_options_are_refused(
     gpt2: Run, shard_directory: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_the_same_command_again_does_nothing_and_changed_options_are_refused(
     assert artefacts(run) == before
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_refused(
     gpt2: Run, shard_directory: Path, documents: Path, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_another_tokenizer_is_refused(
     assert refused.returncode == 2 and b"tokenizer_sha256" in refused.stderr
 
 
+@pytest.mark.slow
 def test_max_time_stops_with_75_and_the_same_command_ends_in_the_same_bytes(
     gpt2: Run, shard_directory: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +101,7 @@ def test_max_time_stops_with_75_and_the_same_command_ends_in_the_same_bytes(
     assert artefacts(parts) == artefacts(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_is_died_of(
     gpt2_popen: Callable[..., subprocess.Popen[bytes]], gpt2: Run, shard_directory: Path, tmp_path: Path, number: int
@@ -124,6 +128,7 @@ def wait_for_steps(run: Path, steps: int, timeout: float = 60) -> None:
     raise AssertionError(f"{run} took no {steps} steps in {timeout} s")
 
 
+@pytest.mark.slow
 def test_two_trainers_do_not_share_a_run(
     gpt2_popen: Callable[..., subprocess.Popen[bytes]], gpt2: Run, shard_directory: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +145,7 @@ def test_two_trainers_do_not_share_a_run(
     assert gpt2(*command, "--max-time", 0.001).returncode == 75
 
 
+@pytest.mark.slow
 def test_training_outlives_the_reader_of_its_metrics(
     bash: Run, shard_directory: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +156,7 @@ def test_training_outlives_the_reader_of_its_metrics(
     assert (tmp_path / "run" / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_status_on_sigusr1(
     gpt2_popen: Callable[..., subprocess.Popen[bytes]], shard_directory: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +172,7 @@ def test_status_on_sigusr1(
     assert re.search(rb"tokens, step \d+/5000, loss", line), line
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_falls_back_and_says_so(gpt2: Run, shard_directory: Path, tmp_path: Path) -> None:
     run, whole = tmp_path / "run", tmp_path / "whole"
     command = ("train", shard_directory, *TINY, "--steps", 30, "--checkpoint-every", 10, "-o")
@@ -180,6 +188,7 @@ def test_a_damaged_newest_checkpoint_falls_back_and_says_so(gpt2: Run, shard_dir
     assert artefacts(run) == artefacts(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_stops_training_with_65(gpt2: Run, shard_directory: Path, tmp_path: Path) -> None:
     shards = Path(shutil.copytree(shard_directory, tmp_path / "shards"))
     victim = next(shards.glob("train*.tok.zst"))
@@ -192,6 +201,7 @@ def test_a_damaged_shard_stops_training_with_65(gpt2: Run, shard_directory: Path
     assert result.stderr.count(b"\n") <= 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_74_and_keeps_the_last_good_checkpoint(
     bash: Run, shard_directory: Path, tmp_path: Path
 ) -> None:

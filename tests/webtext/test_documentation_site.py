@@ -26,6 +26,7 @@ def decompress(path: Path) -> bytes:
     return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj().decompress(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_the_dump_is_like_reddits_and_depends_on_the_port_only(tmp_path: Path) -> None:
     result = site(tmp_path, "true")
     assert result.returncode == 0, result.stderr.decode()
@@ -42,6 +43,7 @@ def test_the_dump_is_like_reddits_and_depends_on_the_port_only(tmp_path: Path) -
     assert decompress(tmp_path / "work" / "RS_2017-10.zst") == dump.replace(f":{port}/".encode(), f":{again}/".encode())
 
 
+@pytest.mark.slow
 def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
     assert site(tmp_path, "sh", "-c", "exit 65").returncode == 65
     assert site(tmp_path, "sh", "-c", "kill -TERM $$").returncode == 143

@@ -72,6 +72,7 @@ def test_short_and_empty_pages_are_dropped(tmp_path: Path) -> None:
     assert len(extract(tmp_path, pages_of(tmp_path, bodies), min_chars=5)[0]) == 2
 
 
+@pytest.mark.slow
 def test_a_hanging_page_costs_its_limit_and_no_neighbour(tmp_path: Path) -> None:
     pages = pages_of(tmp_path, [article("one"), MANY_ATTRIBUTES, article("two"), article("three")])
     extract(tmp_path, pages[:1])  # imports are warm on disk

@@ -216,6 +216,7 @@ def test_a_torn_journal_is_mended(tmp_path: Path) -> None:
         assert gzip.decompress(warc.read_bytes()).count(b"WARC-Type: response") == 3
 
 
+@pytest.mark.slow
 def test_stopping_keeps_what_is_done(tmp_path: Path) -> None:
     class Stopping(Silent):
         def stopping(self) -> bool:

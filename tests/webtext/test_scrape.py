@@ -104,6 +104,7 @@ def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_pat
     assert len(site.log) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [
     (signal.SIGTERM, -signal.SIGTERM), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_path: Path, number: int,
