@@ -138,7 +138,7 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         size=name, n_layer=shape.n_layer, n_head=shape.n_head, n_embd=shape.n_embd, n_ctx=n_ctx, n_vocab=n_vocab,
         recipe=options.recipe, batch_tokens=batch_tokens,
         micro_batch=_micro_batch(options.micro_batch, shape, batch_tokens // n_ctx), steps=steps,
-        lr=lr, lr_floor=lr / 10, warmup_steps=warmup, schedule=options.schedule,
+        lr=lr, lr_floor=float(f"{lr / 10:.12g}"), warmup_steps=warmup, schedule=options.schedule,
         beta1=0.9, beta2=0.999 if gpt else 0.95,
         weight_decay=_given(options.weight_decay, 0.01 if gpt else 0.1),
         dropout=_given(options.dropout, 0.1 if gpt else 0.0), clip=options.clip,
