@@ -1,4 +1,4 @@
-"""`make demo` with a small model: every stage the real command, in make's order, and a second make that does nothing."""
+"""`make demo` with a small model: every stage the real command, in order, and a second make that does nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CORPUS_COMMANDS = ("webtext-scrape", "bpe-train", "bpe-tokenize", "pack")
 SMALL = {
     "MAIN_FLAGS": "--batch-tokens 1024 --steps 60 --lr 5e-3 --eval-every 20 --eval-tokens 4096 --dtype fp32",
     "MODEL": "--layers 2 --embd 64 --context 64",
@@ -23,9 +24,10 @@ SMALL = {
 def make_demo(work: Path) -> subprocess.CompletedProcess[str]:
     words = {**SMALL, "DEMO": str(work), "LADDER": f"{work}/ladder", "SHARDS": f"{work}/shards",
              "PY": sys.executable, "GPT2": f"{sys.executable} -m gpt2cli", "STAMP": ""}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GPT2_", "MAKE", "MFLAGS"))}
-    return subprocess.run(["make", "--no-print-directory", "demo", *(f"{name}={value}" for name, value in words.items())],
-                          cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    dropped = ("GPT2_", "MAKE", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    command = ["make", "--no-print-directory", "demo", *(f"{name}={value}" for name, value in words.items())]
+    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=300, check=False)
 
 
@@ -34,7 +36,7 @@ def test_the_demo_runs_every_stage_once_and_then_nothing(tmp_path: Path) -> None
     work = tmp_path / "work"
     first = make_demo(work)
     assert first.returncode == 0, first.stderr[-3000:]
-    for command in ("webtext-scrape", "bpe-train", "bpe-tokenize", "pack", "train", "eval-ppl", "sample", "fit-scaling"):
+    for command in (*CORPUS_COMMANDS, "train", "eval-ppl", "sample", "fit-scaling"):
         assert f"-m gpt2cli {command} " in first.stdout, f"{command} was not among the commands that make shows"
     summary = (work / "summary.txt").read_text()
     for words in ("documents crawled", "unigram entropy", "L = E + A N^-alpha", "kept out of the fit", "Warnings:"):
