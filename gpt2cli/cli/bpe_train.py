@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("bpe-train", cls=Gpt2Command, short_help="Train a byte-level BPE vocabulary.")
 @files_argument()
-@click.option("--vocab-size", type=Count(257), required=True, metavar="N",
+@click.option("--vocab-size", type=Count(257, 1 << 24), required=True, metavar="N",
               help="Size of the vocabulary: 256 bytes, merges and end-of-text together.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
               help="What the input is; auto tells by its content.")

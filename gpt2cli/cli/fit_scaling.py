@@ -9,7 +9,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option, seed_option
 from gpt2cli.errors import UsageFault
 
 _ENVIRONMENT = {"auto_envvar_prefix": "GPT2_FIT_SCALING"}
@@ -97,7 +97,7 @@ def _law_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--delta",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=1e-3,
     show_default=True,
     metavar="X",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +18,8 @@ class Count(click.ParamType):
 
     name = "count"
 
-    def __init__(self, minimum: int = 0) -> None:
-        self.minimum = minimum
+    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+        self.minimum, self.maximum = minimum, maximum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number, or fail with a usage error."""
@@ -34,7 +35,20 @@ class Count(click.ParamType):
             number = int(digits) * scale if digits.isdigit() else float(digits) * scale
         if number != int(number) or number < self.minimum:
             self.fail(f"{value!r} is not a whole number of at least {self.minimum}", param, ctx)
+        if self.maximum is not None and number > self.maximum:
+            self.fail(f"{value!r} is more than {self.maximum:,}", param, ctx)
         return int(number)
+
+
+class Real(click.FloatRange):
+    """A number in a range; nan and infinity are in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 def files_argument(name: str = "files", metavar: str = "[FILE]...") -> Callable[[Any], Any]:
@@ -67,5 +81,5 @@ def device_option() -> Callable[[Any], Any]:
 
 def threads_option() -> Callable[[Any], Any]:
     """Return --threads N."""
-    return click.option("--threads", type=click.IntRange(1), default=None, metavar="N",
+    return click.option("--threads", type=click.IntRange(1, 4096), default=None, metavar="N",
                         help="CPU threads for torch; default: torch's own choice.")

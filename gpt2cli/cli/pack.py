@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import Count, files_argument, force_option, seed_option
+from gpt2cli.cli.options import Count, Real, files_argument, force_option, seed_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("pack", cls=Gpt2Command, short_help="Token shards to a training set with a validation split.")
 @files_argument("shards", "[SHARD]...")
-@click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.005, show_default=True,
+@click.option("--val-fraction", type=Real(0, 1, max_open=True), default=0.005, show_default=True,
               metavar="F", help="Share of the documents that validate; at least one does.")
 @seed_option("Seed of the split.")
 @click.option("--shard-tokens", type=Count(1), default="100M", show_default=True, metavar="N",

@@ -10,7 +10,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, harmless
-from gpt2cli.cli.options import Count, device_option, force_option, output_option, seed_option, threads_option
+from gpt2cli.cli.options import Count, Real, device_option, force_option, output_option, seed_option, threads_option
 
 if TYPE_CHECKING:
     from gpt2cli.sampling.prompts import PromptSource
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option("--num-samples", type=Count(1), default=1, show_default=True, metavar="N", help="Samples of each prompt.")
 @click.option("--max-tokens", type=Count(1), default=256, show_default=True, metavar="N",
               help="Longest continuation; end-of-text ends it sooner.")
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True, metavar="T",
+@click.option("--temperature", type=Real(0), default=1.0, show_default=True, metavar="T",
               help="Below 1 sharper, above 1 flatter, 0 always the most probable token.")
 @click.option("--top-k", type=Count(1), metavar="K", help="Draw from the K most probable tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), metavar="P",
+@click.option("--top-p", type=Real(0, 1, min_open=True), metavar="P",
               help="Draw from the most probable tokens that together have probability P.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
 @seed_option("Seed; sample i of prompt j draws from its own stream.")

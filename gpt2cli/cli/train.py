@@ -12,7 +12,7 @@ import click
 from gpt2cli.cli import signals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, device_option, force_option, seed_option, threads_option
+from gpt2cli.cli.options import Count, Real, device_option, force_option, seed_option, threads_option
 from gpt2cli.errors import StdoutGone
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 @click.option("--micro-batch", type=Count(1), metavar="N", help="Sequences at once: memory only, not the result.")
 @click.option("--steps", type=Count(1), metavar="N", help="Length of the run in steps; default: one epoch.")
 @click.option("--tokens", type=Count(1), metavar="N", help="Length of the run in tokens, in place of --steps.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), metavar="RATE",
+@click.option("--lr", type=Real(0, min_open=True), metavar="RATE",
               help="Peak learning rate; default by size.")
 @click.option("--warmup", type=Count(0), metavar="STEPS", help="Warm-up; default 5 % of the run, at most 2,000.")
 @click.option("--schedule", type=click.Choice(["cosine", "linear", "wsd"]), default="cosine", show_default=True,
               help="How the rate falls to a tenth of its peak.")
-@click.option("--weight-decay", type=click.FloatRange(0), metavar="X", help="On matrices; default 0.1.")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="P", help="Default 0.")
-@click.option("--clip", type=click.FloatRange(0), default=1.0, show_default=True, metavar="NORM",
+@click.option("--weight-decay", type=Real(0), metavar="X", help="On matrices; default 0.1.")
+@click.option("--dropout", type=Real(0, 1, max_open=True), metavar="P", help="Default 0.")
+@click.option("--clip", type=Real(0), default=1.0, show_default=True, metavar="NORM",
               help="Gradient norm limit; 0 for none.")
 @click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
               help="Matrix products; auto is bf16 where the hardware has it. Weights are fp32.")
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--checkpoint-every", type=Count(1), metavar="STEPS",
               help="Default: a fifth of the run, 10 to 1,000 steps.")
 @click.option("--keep", type=Count(1), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
-@click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+@click.option("--max-time", type=Real(0, min_open=True), metavar="SECONDS",
               help="Stop after the step that passes this, with status 75; the same command goes on.")
 @click.option("-o", "--output", type=click.Path(), metavar="DIR", help="Run directory; default runs/NAME.")
 @click.option("--override", is_flag=True, help="Go on with an unfinished run under changed options.")

@@ -11,7 +11,7 @@ import click
 from gpt2cli.cli import signals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, files_argument, force_option, output_option
+from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
 
 STEPS = ("links", "fetch", "extract", "dedup")
 
@@ -51,9 +51,9 @@ class UtcDate(click.ParamType):
 @click.option("--contact", metavar="URL", help="A page about you or your crawl, told to every server.")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True, metavar="N",
               help="URLs in flight at once; one per host.")
-@click.option("--host-gap", type=click.FloatRange(0, 3600), default=1.0, show_default=True, metavar="SECONDS",
+@click.option("--host-gap", type=Real(0, 3600), default=1.0, show_default=True, metavar="SECONDS",
               help="Pause between two requests to one host.")
-@click.option("--timeout", type=click.FloatRange(0, 3600, min_open=True), default=30.0, show_default=True,
+@click.option("--timeout", type=Real(0, 3600, min_open=True), default=30.0, show_default=True,
               metavar="SECONDS", help="Longest time for one URL, redirects included.")
 @click.option("--max-bytes", type=Count(1), default="5M", show_default=True, metavar="N",
               help="Largest page, counted after decompression.")
@@ -61,7 +61,7 @@ class UtcDate(click.ParamType):
               help="Lift the address and port rules for this network. May be repeated.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=None, metavar="N",
               help="Processes that extract text; default: one per CPU.")
-@click.option("--page-timeout", type=click.FloatRange(0, 3600, min_open=True), default=20.0, show_default=True,
+@click.option("--page-timeout", type=Real(0, 3600, min_open=True), default=20.0, show_default=True,
               metavar="SECONDS", help="Longest time to extract one page.")
 @click.option("--min-chars", type=Count(), default=200, show_default=True, metavar="N",
               help="Shortest text that is a document, in characters.")

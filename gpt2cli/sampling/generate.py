@@ -20,6 +20,9 @@ from gpt2cli.sampling.streams import SampleStream, draw
 from gpt2cli.sampling.text import TextStream
 from gpt2cli.tokens.encode import Encoder
 
+COLDEST = 1e-6
+"""Below this temperature the most probable token is taken: logits divided by less may overflow fp32."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -129,7 +132,7 @@ class Generator:
 
     def _choose(self, logits_BV: Tensor, rows: list[_Row], decoding: Decoding) -> list[int]:
         logits_BV = logits_BV[:, : self.encoder.vocabulary.n_vocab].float()
-        if decoding.temperature == 0:
+        if decoding.temperature < COLDEST:
             return logits_BV.argmax(dim=1).tolist()
         logits_BV = apply_filters(logits_BV, decoding.temperature, decoding.top_k, decoding.top_p)
         return draw(logits_BV, [row.stream.uniform() for row in rows]).tolist()
