@@ -24,6 +24,8 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
     final = Path(path)
     if not force and final.exists():
         raise UsageFault(f"{final} exists; give --force to replace it, or another -o")
+    if final.is_dir():
+        raise UsageFault(f"{final} is a directory; choose another -o")
     _sweep(final)
     temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
     try:
@@ -34,7 +36,7 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
         os.replace(temporary, final)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(final)
         raise
     sync_directory(final.parent)
@@ -49,8 +51,8 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     _sweep(final)
     temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         yield temporary
         for directory, _, names in os.walk(temporary):
             for name in names:
@@ -59,8 +61,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         if final.exists():
             shutil.rmtree(final)
         os.rename(temporary, final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(final)
         raise
     sync_directory(final.parent)
 

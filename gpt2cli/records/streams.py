@@ -6,12 +6,13 @@ Input is hostile until checked: the zstd window, the length of a line and a trun
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -36,13 +37,27 @@ def display_name(path: str | os.PathLike[str]) -> str:
 def open_raw_input(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield the bytes of `path` (`-`: stdin) as they are. A terminal as stdin is a UsageFault, never a wait."""
     if str(path) == "-":
+        if not sys.stdin.readable():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard input")
         stdin = sys.stdin.buffer
         if os.isatty(stdin.fileno()):
             raise UsageFault("no input: standard input is a terminal; name a FILE or pipe something in")
         yield stdin
     else:
-        with open(path, "rb") as file:
+        with io.BufferedReader(_NamedFile(path), _CHUNK) as file:
             yield file
+
+
+class _NamedFile(io.FileIO):
+    """A file whose read errors name it: open() leaves the name out of them."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read into `buffer`."""
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            error.filename = str(self.name)
+            raise
 
 
 @contextlib.contextmanager
