@@ -6,7 +6,9 @@ ShardFile (random access through the seek table) lives in shard_file.py and is e
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from typing import BinaryIO
 
 import numpy as np
@@ -19,12 +21,20 @@ from gpt2cli.records.streams import ZSTD_MAGIC
 
 __all__ = ["ShardFile", "ShardFooter", "ShardHeader", "ShardReader", "ShardWriter", "read_shard"]
 
+_AHEAD = 8
+"""Most frames that wait to be compressed or written while a shard is written with a pool."""
+
 
 class ShardWriter:
-    """Writes one shard to a binary stream, front to back. close() is what makes it whole."""
+    """Writes one shard to a binary stream, front to back. close() is what makes it whole.
 
-    def __init__(self, stream: BinaryIO, header: ShardHeader) -> None:
+    With a `pool` of threads, frames are compressed there, a few ahead of the one being written; the bytes are the same.
+    """
+
+    def __init__(self, stream: BinaryIO, header: ShardHeader, pool: Executor | None = None) -> None:
         self._stream = stream
+        self._pool = pool
+        self._ahead: deque[tuple[Future[bytes], int]] = deque()
         self.header = header
         self.tokens = 0
         self.documents = 0
@@ -38,7 +48,7 @@ class ShardWriter:
         if len(packed) > form.MAX_HEADER:
             raise BadInput(f"a vocabulary too large for a shard header ({len(packed)} bytes)")
         self._header_sha256 = hashlib.sha256(packed).hexdigest()
-        self._entries = [(len(packed), 0)]
+        self._entries = [[len(packed), 0, form.NO_CONTENT]]
         stream.write(packed)
 
     def write_document(self, ids: np.ndarray, text_bytes: int | None = None) -> None:
@@ -49,19 +59,31 @@ class ShardWriter:
         """
         if len(ids) and (int(ids.max()) >= self.header.n_vocab or int(ids.min()) < 0 or (ids == self.header.eot).any()):
             raise ValueError("an id outside the vocabulary, or end-of-text inside a document")
-        if len(ids) >= 1 << 32 or self.documents >= form.MAX_DOCUMENTS:
-            raise BadInput("too many documents, or too long a document, for one shard; make several shards")
+        self._check_room(1, len(ids) + 1)
         self._append(ids)
         self._append(np.array([self.header.eot]))
-        self.documents += 1
         self._recent.append(len(ids) + 1)
         if len(self._recent) >= 1 << 16:
-            self._lengths.append(np.array(self._recent, dtype="<u4"))
-            self._recent = []
-        if text_bytes is None or self._text_bytes is None:
-            self._text_bytes = None
-        else:
-            self._text_bytes += text_bytes
+            self._keep_recent()
+        self._count(1, text_bytes)
+
+    def write_documents(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int | None = None) -> None:
+        """Append many documents: `tokens` [n] with an eot after each, `lengths` [documents] with these eots counted.
+
+        text_bytes: UTF-8 bytes of all their text, as in write_document.
+        Raises ValueError for an id outside the vocabulary or an eot that does not end a document (a caller's bug).
+        """
+        if not len(lengths):
+            return
+        ends = np.cumsum(lengths, dtype=np.int64)
+        if int(tokens.max()) >= self.header.n_vocab or int(tokens.min()) < 0 or not np.array_equal(
+                np.flatnonzero(tokens == self.header.eot), ends - 1) or int(ends[-1]) != len(tokens):
+            raise ValueError("an id outside the vocabulary, or end-of-text elsewhere than at each document's end")
+        self._check_room(len(lengths), int(lengths.max()))
+        self._append(tokens)
+        self._keep_recent()
+        self._lengths.append(lengths.astype("<u4"))
+        self._count(len(lengths), text_bytes)
 
     def close(self, input_sha256: str | None) -> ShardFooter:
         """Write what is left, the footer and the seek table; return the footer. The stream stays open.
@@ -69,14 +91,31 @@ class ShardWriter:
         input_sha256: hex digest of what the tokens were made from; None where an index.json tells it.
         """
         self._flush()
-        lengths = np.concatenate([*self._lengths, np.array(self._recent, dtype="<u4")])
+        while self._ahead:
+            self._write_next()
+        self._keep_recent()
         footer = ShardFooter(self.tokens, self.documents, self._sha256.hexdigest(), input_sha256, self._text_bytes,
-                             self._header_sha256, form.pack_index(lengths))
+                             self._header_sha256, form.frames_digest(self._entries[1:]), form.pack_index(np.concatenate(self._lengths)))
         packed = form.pack_footer(footer)
-        self._entries.append((len(packed), 0))
+        self._entries.append([len(packed), 0, form.NO_CONTENT])
         self._stream.write(packed)
         self._stream.write(form.pack_seek_table(self._entries))
         return footer
+
+    def _check_room(self, documents: int, longest: int) -> None:
+        if longest >= 1 << 32 or self.documents + documents > form.MAX_DOCUMENTS:
+            raise BadInput("too many documents, or too long a document, for one shard; make several shards")
+
+    def _keep_recent(self) -> None:
+        self._lengths.append(np.array(self._recent, dtype="<u4"))
+        self._recent = []
+
+    def _count(self, documents: int, text_bytes: int | None) -> None:
+        self.documents += documents
+        if text_bytes is None or self._text_bytes is None:
+            self._text_bytes = None
+        else:
+            self._text_bytes += text_bytes
 
     def _append(self, ids: np.ndarray) -> None:
         done = 0
@@ -92,12 +131,23 @@ class ShardWriter:
         if not self._filled:
             return
         data = self._buffer[: self._filled].tobytes()
-        self._sha256.update(data)
-        frame = form.compress_frame(data)
-        self._entries.append((len(frame), len(data)))
-        self._stream.write(frame)
         self.tokens += self._filled
         self._filled = 0
+        if self._pool is None:
+            self._write_frame(form.compress_frame(data), len(data))
+        else:
+            self._ahead.append((self._pool.submit(form.compress_frame, data), len(data)))
+            if len(self._ahead) > _AHEAD:
+                self._write_next()
+        self._sha256.update(data)
+
+    def _write_next(self) -> None:
+        frame, size = self._ahead.popleft()
+        self._write_frame(frame.result(), size)
+
+    def _write_frame(self, frame: bytes, size: int) -> None:
+        self._entries.append([len(frame), size, form.frame_checksum(frame)])
+        self._stream.write(frame)
 
 
 class ShardReader:
@@ -150,7 +200,7 @@ class ShardReader:
         start = self._source.offset - 4
         payload = self._source.skippable_payload(form.MAX_HEADER)
         self._header_sha256 = hashlib.sha256(form.skippable(magic, payload)).hexdigest()
-        self._entries = [[self._source.offset - start, 0]]
+        self._entries = [[self._source.offset - start, 0, form.NO_CONTENT]]
         self.headers.append(form.parse_header(payload, self._name))
         return self.headers[-1]
 
@@ -163,8 +213,9 @@ class ShardReader:
             where = form.frame_place(self._name, self._number, start)
             if count % form.FRAME_TOKENS:
                 raise BadInput(f"{where} follows a frame that is not full: frames are missing")
-            tokens = self._tokens(where)
-            self._entries.append([self._source.offset - start, tokens.nbytes])
+            frame = self._source.data_frame(where)
+            tokens = self._tokens(frame, where)
+            self._entries.append([len(frame), tokens.nbytes, form.frame_checksum(frame)])
             self._number += 1
             digest.update(tokens.tobytes())
             count += len(tokens)
@@ -178,8 +229,8 @@ class ShardReader:
                            "begins there; make the shard again")
         self._finish(digest.hexdigest(), count, documents, last)
 
-    def _tokens(self, where: str) -> np.ndarray:
-        tokens = form.decompress_frame(self._source.data_frame(where), self.header.width, where)
+    def _tokens(self, frame: bytes, where: str) -> np.ndarray:
+        tokens = form.decompress_frame(frame, self.header.width, where)
         if int(tokens.max()) >= self.header.n_vocab:
             raise BadInput(f"{where} holds an id outside the vocabulary of {self.header.n_vocab}")
         return tokens
@@ -187,9 +238,9 @@ class ShardReader:
     def _finish(self, digest: str, count: int, documents: int, last: int) -> None:
         start = self._source.offset - 4
         footer = form.parse_footer(self._source.skippable_payload(form.MAX_FOOTER), self._name)
-        self._entries.append([self._source.offset - start, 0])
-        found = (digest, count, documents, self._header_sha256)
-        if found != (footer.sha256, footer.tokens, footer.documents, footer.header_sha256):
+        found = (digest, count, documents, self._header_sha256, form.frames_digest(self._entries[1:]))
+        self._entries.append([self._source.offset - start, 0, form.NO_CONTENT])
+        if found != (footer.sha256, footer.tokens, footer.documents, footer.header_sha256, footer.frames_sha256):
             raise BadInput(f"{self._name}: the shard's footer does not match what it holds; make the shard again")
         if documents and last != self.header.eot:
             raise BadInput(f"{self._name}: the last document has no end-of-text; make the shard again")

@@ -58,7 +58,7 @@ class ShardFile:
         known = [size for size in sizes if size is not None]
         lengths = np.concatenate([footer.lengths() for footer in self.footers])
         return replace(self.footers[0], tokens=self.n_tokens, documents=len(lengths), sha256="", input_sha256="",
-                       header_sha256="", packed_index=form.pack_index(lengths),
+                       header_sha256="", frames_sha256="", packed_index=form.pack_index(lengths),
                        text_bytes=sum(known) if len(known) == len(sizes) else None)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -97,7 +97,8 @@ class ShardFile:
         where = form.frame_place(self.path, frame.number, frame.offset)
         data = self._bytes(frame.offset, frame.size)
         tokens = form.decompress_frame(data, self.header.width, where)
-        if len(tokens) != frame.tokens or int(tokens.max()) >= self.header.n_vocab:
+        asked = (frame.tokens, frame.checksum)
+        if (len(tokens), form.frame_checksum(data)) != asked or int(tokens.max()) >= self.header.n_vocab:
             raise BadInput(f"{where} is damaged: it does not hold the tokens it should; make the shard again")
         with self._lock:
             self._cache[frame.number] = tokens
@@ -117,7 +118,7 @@ class ShardFile:
     def _open(self) -> None:
         table = self._seek_table()
         sizes = table[:, 0] if table is not None else None
-        if table is None or sizes is None or int(sizes.sum()) + _MAGIC_SIZE + _TAIL + 8 * len(table) != self._size:
+        if table is None or sizes is None or _table_size(len(table)) + int(sizes.sum()) != self._size:
             self._walk()
         else:
             self._from_table(table)
@@ -133,7 +134,7 @@ class ShardFile:
         tail = self._bytes(self._size - _TAIL, _TAIL)
         if int.from_bytes(tail[5:], "little") != form.SEEKABLE:
             return None
-        size = 8 * int.from_bytes(tail[:4], "little") + _TAIL
+        size = _table_size(int.from_bytes(tail[:4], "little")) - _MAGIC_SIZE
         if size + _MAGIC_SIZE > self._size:
             return None
         head = self._bytes(self._size - size - _MAGIC_SIZE, _MAGIC_SIZE)
@@ -147,12 +148,14 @@ class ShardFile:
             raise BadInput(f"{self.path}: the seek table is damaged; make the shard again")
         digest = self._take_header(*self._skippable(0, form.HEADER_MAGIC, form.MAX_HEADER), first=True)
         self._take_footer(self._skippable(int(offsets[-2]), form.FOOTER_MAGIC, form.MAX_FOOTER)[0], digest)
+        if form.frames_digest(table[1:-1]) != self.footers[0].frames_sha256:
+            raise BadInput(f"{self.path}: the seek table is damaged; make the shard again")
         start, width = 0, self.header.width
-        for number, (size, raw) in enumerate(table[1:-1].tolist()):
+        for number, (size, raw, checksum) in enumerate(table[1:-1].tolist()):
             full = number < len(table) - 3
             if not 0 < raw <= form.FRAME_TOKENS * width or raw % width or (full and raw != form.FRAME_TOKENS * width):
                 raise BadInput(f"{self.path}: the seek table is damaged; make the shard again")
-            self.frames.append(Frame(number, int(offsets[number + 1]), size, start, raw // width))
+            self.frames.append(Frame(number, int(offsets[number + 1]), size, start, raw // width, checksum))
             start += raw // width
 
     def _skippable(self, offset: int, magic: int, limit: int) -> tuple[bytes, bytes]:
@@ -197,22 +200,29 @@ class ShardFile:
                            "`gpt2 bpe-tokenize` makes one")
         payload = source.skippable_payload(form.MAX_HEADER)
         digest = self._take_header(payload, form.skippable(magic, payload), not self.footers)
-        entries = [[len(payload) + _MAGIC_SIZE, 0]]
+        entries = [[len(payload) + _MAGIC_SIZE, 0, form.NO_CONTENT]]
         start = self.n_tokens
         while (magic := source.next_magic()) == int.from_bytes(ZSTD_MAGIC, "little"):
             offset = source.offset - 4
             where = form.frame_place(self.path, len(self.frames), offset)
             data = source.data_frame(where)
             size = form.content_size(data, self.header.width, where)
-            self.frames.append(Frame(len(self.frames), offset, len(data), start, size // self.header.width))
-            entries.append([len(data), size])
-            start += size // self.header.width
+            tokens, checksum = size // self.header.width, form.frame_checksum(data)
+            self.frames.append(Frame(len(self.frames), offset, len(data), start, tokens, checksum))
+            entries.append([len(data), size, checksum])
+            start += tokens
         if magic is None:
             raise form.no_footer(self.path, source.offset)
         if magic != form.FOOTER_MAGIC:
             raise BadInput(f"{self.path} is damaged at byte {source.offset - 4}: neither a frame nor the footer "
                            "begins there; make the shard again")
         payload = source.skippable_payload(form.MAX_FOOTER)
-        entries.append([len(payload) + _MAGIC_SIZE, 0])
         self._take_footer(payload, digest)
+        if form.frames_digest(entries[1:]) != self.footers[-1].frames_sha256:
+            raise BadInput(f"{self.path}: the shard's footer does not match what it holds; make the shard again")
+        entries.append([len(payload) + _MAGIC_SIZE, 0, form.NO_CONTENT])
         form.check_seek_table(source, entries)
+
+
+def _table_size(entries: int) -> int:
+    return _MAGIC_SIZE + form.SEEK_ENTRY * entries + _TAIL

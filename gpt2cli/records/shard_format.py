@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -29,16 +30,23 @@ HEADER_MAGIC = 0x184D2A50
 FOOTER_MAGIC = 0x184D2A51
 SEEK_MAGIC = 0x184D2A5E
 SEEKABLE = 0x8F92EAB1
+WITH_CHECKSUMS = 0x80
+SEEK_ENTRY = 12
+"""Bytes of one entry of the seek table: compressed size, decompressed size, checksum."""
+NO_CONTENT = 0x51D8E999
+"""What the seek table says of a skippable frame: the low half of the XXH64 of nothing."""
 HEADER_SCHEMA = "gpt2.shard/1"
 FOOTER_SCHEMA = "gpt2.shard-footer/1"
 MAX_HEADER = 32 << 20
 """Largest header, which may carry a vocabulary, in bytes."""
-MAX_FOOTER = 1 << 30
 MAX_DOCUMENTS = 1 << 27
 """Most documents in one shard stream: its index is 4 bytes for each."""
+MAX_FOOTER = (4 * MAX_DOCUMENTS) + (4 << 20)
+MAX_TABLE = 1 << 30
 SMALL_VOCABULARY = 65_536
 """Ids fit uint16 up to this n_vocab."""
 _CHUNK = 1 << 20
+_WINDOW = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,10 @@ class ShardHeader:
 
 @dataclass(frozen=True)
 class ShardFooter:
-    """The account at a shard's end. `sha256` is over the uncompressed token bytes; `text_bytes` None when unknown."""
+    """The account at a shard's end. `sha256` is over the uncompressed token bytes; `text_bytes` None when unknown.
+
+    `frames_sha256` is over the data frames' entries in the seek table: their sizes, their checksums and their order.
+    """
 
     tokens: int
     documents: int
@@ -76,23 +87,28 @@ class ShardFooter:
     input_sha256: str | None
     text_bytes: int | None
     header_sha256: str
+    frames_sha256: str
     packed_index: bytes
 
     def lengths(self) -> np.ndarray:
         """Return the document index: tokens of each document in order, its eot included, as uint32 [documents]."""
-        data = zstandard.ZstdDecompressor().decompress(self.packed_index) if self.documents else b""
+        data = b"".join(_pieces(self.packed_index, 4 * self.documents)) if self.documents else b""
         return np.frombuffer(data, dtype="<u4")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where one data frame lies in the file and which tokens it holds (`start` counts within the whole file)."""
+    """Where one data frame lies in the file and which tokens it holds (`start` counts within the whole file).
+
+    `checksum`: the low half of the XXH64 of its decompressed bytes, as it stands at the frame's end.
+    """
 
     number: int
     offset: int
     size: int
     start: int
     tokens: int
+    checksum: int
 
 
 def skippable(magic: int, payload: bytes) -> bytes:
@@ -132,6 +148,7 @@ def pack_footer(footer: ShardFooter) -> bytes:
     fields = {
         "schema": FOOTER_SCHEMA, "tokens": footer.tokens, "documents": footer.documents, "sha256": footer.sha256,
         "input_sha256": footer.input_sha256, "text_bytes": footer.text_bytes, "header_sha256": footer.header_sha256,
+        "frames_sha256": footer.frames_sha256,
     }
     text = _json(fields)
     body = struct.pack("<I", len(text)) + text + footer.packed_index
@@ -150,7 +167,7 @@ def parse_footer(payload: bytes, name: str) -> ShardFooter:
         origin = None if fields["input_sha256"] is None else _digest(fields["input_sha256"])
         text_bytes = None if fields["text_bytes"] is None else _whole(fields["text_bytes"])
         footer = ShardFooter(_whole(fields["tokens"]), _whole(fields["documents"]), _digest(fields["sha256"]),
-                             origin, text_bytes, _digest(fields["header_sha256"]),
+                             origin, text_bytes, _digest(fields["header_sha256"]), _digest(fields["frames_sha256"]),
                              body[4 + size :])
     except (KeyError, ValueError):
         raise BadInput(f"{name}: the shard footer is damaged: a field is missing or has the wrong form") from None
@@ -165,16 +182,36 @@ def _check_index(footer: ShardFooter, name: str) -> None:
         if footer.packed_index or footer.tokens:
             raise BadInput(f"{name}: the shard footer is damaged: tokens without documents")
         return
+    total, documents = 0, 0
     try:
-        lengths = footer.lengths() if _declared(footer.packed_index) == 4 * footer.documents else None
-    except zstandard.ZstdError:
-        lengths = None
-    if lengths is None or int(lengths.sum(dtype=np.uint64)) != footer.tokens or not lengths.all():
+        for piece in _pieces(footer.packed_index, 4 * footer.documents):
+            lengths = np.frombuffer(piece, dtype="<u4")
+            documents += int(np.count_nonzero(lengths))
+            total += int(lengths.sum(dtype=np.uint64))
+    except (ValueError, zstandard.ZstdError):
+        documents = -1
+    if (total, documents) != (footer.tokens, footer.documents):
         raise BadInput(f"{name}: the shard footer is damaged: its document index does not add up to its tokens")
 
 
-def _declared(frame: bytes) -> int:
-    return zstandard.get_frame_parameters(frame).content_size
+def _pieces(frame: bytes, size: int) -> Iterator[bytes]:
+    """Yield the content of one whole zstd frame of `size` bytes in pieces of whole entries; ValueError if it isn't.
+
+    A KiB goes in at a time, so that at most 32 MiB come out: 256 blocks of 128 KiB, were each one repeated byte.
+    """
+    if zstandard.get_frame_parameters(frame).content_size != size:
+        raise ValueError("not the size that it should have")
+    decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+    rest = b""
+    for start in range(0, len(frame), 1 << 10):
+        if decoder.eof:
+            raise ValueError("bytes after the frame")
+        data = rest + decoder.decompress(frame[start : start + (1 << 10)])
+        whole = len(data) & ~3
+        yield data[:whole]
+        rest = data[whole:]
+    if not decoder.eof or decoder.unused_data:
+        raise ValueError("not one whole frame")
 
 
 def pack_index(lengths: np.ndarray) -> bytes:
@@ -183,18 +220,28 @@ def pack_index(lengths: np.ndarray) -> bytes:
     return _compressor().compress(data) if data else b""
 
 
-def pack_seek_table(entries: list[tuple[int, int]]) -> bytes:
-    """Return the standard seek table for (compressed, decompressed) sizes of all frames before it."""
+def frame_checksum(frame: bytes) -> int:
+    """Return the content checksum that ends a data frame."""
+    return int.from_bytes(frame[-4:], "little")
+
+
+def frames_digest(entries: np.ndarray | list[list[int]]) -> str:
+    """Return frames_sha256: the sha256 of the seek table's entries for the data frames, as they stand there."""
+    return hashlib.sha256(np.array(entries, dtype="<u4").tobytes()).hexdigest()
+
+
+def pack_seek_table(entries: list[list[int]]) -> bytes:
+    """Return the standard seek table for [compressed size, decompressed size, checksum] of all frames before it."""
     table = np.array(entries, dtype="<u4").tobytes()
-    return skippable(SEEK_MAGIC, table + struct.pack("<IBI", len(entries), 0, SEEKABLE))
+    return skippable(SEEK_MAGIC, table + struct.pack("<IBI", len(entries), WITH_CHECKSUMS, SEEKABLE))
 
 
 def parse_seek_table(payload: bytes, name: str) -> np.ndarray:
-    """Return a seek table's sizes as int64 [frames, 2]: compressed, decompressed."""
+    """Return a seek table as int64 [frames, 3]: compressed size, decompressed size, checksum."""
     if len(payload) >= 9:
         count, descriptor, magic = struct.unpack("<IBI", payload[-9:])
-        if magic == SEEKABLE and descriptor == 0 and len(payload) == 9 + 8 * count:
-            return np.frombuffer(payload, dtype="<u4", count=2 * count).reshape(-1, 2).astype(np.int64)
+        if (magic, descriptor, len(payload)) == (SEEKABLE, WITH_CHECKSUMS, 9 + SEEK_ENTRY * count):
+            return np.frombuffer(payload, dtype="<u4", count=3 * count).reshape(-1, 3).astype(np.int64)
     raise BadInput(f"{name}: the seek table is damaged; make the shard again")
 
 
@@ -207,7 +254,8 @@ def decompress_frame(data: bytes, width: int, where: str) -> np.ndarray:
     """Return the tokens of one complete data frame; raise BadInput naming `where` when its checksum fails."""
     size = content_size(data, width, where)
     try:
-        tokens = zstandard.ZstdDecompressor(max_window_size=1 << 23).decompress(data, max_output_size=size)
+        decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        tokens = decoder.decompress(data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BadInput(f"{where} is damaged ({str(error).removeprefix('decompression error: ')}); "
                        "make the shard again") from None
@@ -283,10 +331,10 @@ class FrameSource:
 
 
 def check_seek_table(source: FrameSource, entries: list[list[int]]) -> None:
-    """Read the seek table, which comes next, and compare it with the [compressed, decompressed] sizes that were met."""
+    """Read the seek table, which comes next, and compare it with the entries for the frames that were met."""
     if source.next_magic() != SEEK_MAGIC:
         raise BadInput(f"{source.name} was cut short: it has no seek table at byte {source.offset}; make it again")
-    if parse_seek_table(source.skippable_payload(MAX_FOOTER), source.name).tolist() != entries:
+    if parse_seek_table(source.skippable_payload(MAX_TABLE), source.name).tolist() != entries:
         raise BadInput(f"{source.name}: the seek table is damaged; make the shard again")
 
 

@@ -39,6 +39,7 @@ class ShardEntry:
     text_bytes: int
     bytes: int
     sha256: str
+    tokens_sha256: str
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,33 @@ class ShardSet:
         """Return the bytes of UTF-8 text that a split's tokens stand for, end-of-text counting none."""
         return sum(entry.text_bytes for entry in self.files(split))
 
+    def lists(self, entry: ShardEntry, shard: ShardFile) -> bool:
+        """Whether an open file is the one that `entry` lists: same tokens by digest, same vocabulary."""
+        header, footer = shard.header, shard.footer
+        return (
+            (header.n_vocab, header.eot, header.tokenizer_sha256) == (self.n_vocab, self.eot, self.tokenizer_sha256)
+            and (footer.tokens, footer.documents, footer.sha256, footer.text_bytes)
+            == (entry.tokens, entry.documents, entry.tokens_sha256, entry.text_bytes)
+        )
+
     def open(self, split: str) -> TokenStream:
         """Return the tokens of a split as one sequence."""
         return TokenStream(self, self.files(split))
+
+    def open_file(self, entry: ShardEntry) -> ShardFile:
+        """Open one of the files; BadInput when it is damaged (frames apart) or not the one that the index lists."""
+        path = self.directory / entry.name
+        # a frame is wanted again only by the read that follows, and 64 files are open at once
+        shard = ShardFile(path, cache_frames=1)
+        if not self.lists(entry, shard):
+            shard.close()
+            raise BadInput(f"{path} is not the file that {INDEX_NAME} lists; pack again")
+        return shard
+
+    def check_structure(self) -> None:
+        """Open every file once: header, footer, seek table and sizes hold, else BadInput. Digests are not compared."""
+        for entry in self.entries:
+            self.open_file(entry).close()
 
 
 class TokenStream:
@@ -127,12 +152,7 @@ class TokenStream:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        entry = self._files[number]
-        path = self._shards.directory / entry.name
-        shard = ShardFile(path)
-        if shard.header.tokenizer_sha256 != self._shards.tokenizer_sha256 or shard.n_tokens != entry.tokens:
-            shard.close()
-            raise BadInput(f"{path} is not the file that {INDEX_NAME} lists; pack again")
+        shard = self._shards.open_file(self._files[number])
         self._open[number] = shard
         while len(self._open) > _OPEN_FILES:
             self._open.popitem(last=False)[1].close()
@@ -145,6 +165,12 @@ def data_identity(tokenizer_sha256: str, split_sha256: dict[str, str]) -> str:
     It depends on the tokens and their order alone, not on how they were cut into files or compressed.
     """
     return json_sha256({"tokenizer_sha256": tokenizer_sha256, **split_sha256})
+
+
+def seal(index: dict[str, Any]) -> dict[str, Any]:
+    """Return an index with its index_sha256: the digest of the canonical JSON of all the rest."""
+    rest = {name: value for name, value in index.items() if name != "index_sha256"}
+    return {**rest, "index_sha256": json_sha256(rest)}
 
 
 def load_shard_set(path: str | os.PathLike[str]) -> ShardSet:
@@ -173,9 +199,16 @@ def _shard_set(directory: Path, index: dict[str, Any], name: str) -> ShardSet:
         raise BadInput(f"{name}: {schema} was written by a newer gpt2; update this one" if newer
                        else f"{name} is no index of a gpt2 shard set")
     try:
+        sealed = seal(index) == index
+    except (UnicodeEncodeError, RecursionError):
+        sealed = False
+    if not sealed:
+        raise BadInput(f"{name} is damaged or was changed by hand: it is not what its index_sha256 says; pack again")
+    try:
         entries = tuple(
             ShardEntry(str(item["name"]), str(item["split"]), _whole(item["tokens"]), _whole(item["documents"]),
-                       _whole(item["text_bytes"]), _whole(item["bytes"]), str(item["sha256"]))
+                       _whole(item["text_bytes"]), _whole(item["bytes"]), str(item["sha256"]),
+                       str(item["tokens_sha256"]))
             for item in index["files"]
         )
         splits = {split: str(index["splits"][split]["sha256"]) for split in SPLITS}

@@ -22,7 +22,7 @@ from gpt2cli.records.atomic import atomic_directory
 from gpt2cli.records.provenance import versions
 from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_format import ShardFooter
-from gpt2cli.records.shard_set import INDEX_NAME, INDEX_SCHEMA, SHARD_NAME, SPLITS, data_identity
+from gpt2cli.records.shard_set import INDEX_NAME, INDEX_SCHEMA, SHARD_NAME, SPLITS, data_identity, seal
 from gpt2cli.records.streams import display_name, open_raw_input
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.split_writer import SplitWriter
@@ -182,7 +182,7 @@ def _index(writer: SplitWriter, origins: _Origins, config: PackConfig, cut: int)
                 "text_bytes": writer.text_bytes[split], "sha256": digests[split]}
         for split in SPLITS
     }
-    return {
+    return seal({
         "schema": INDEX_SCHEMA,
         "data_sha256": data_identity(header.tokenizer_sha256, digests),
         "tokenizer_sha256": header.tokenizer_sha256,
@@ -199,4 +199,4 @@ def _index(writer: SplitWriter, origins: _Origins, config: PackConfig, cut: int)
             for part, footer in origins.parts
         ],
         "versions": versions("zstandard"),
-    }
+    })

@@ -94,7 +94,8 @@ class _SplitFile:
         footer = self.shard.close(None)
         self._file.close()
         return {"name": self._path.name, "tokens": footer.tokens, "documents": footer.documents,
-                "text_bytes": footer.text_bytes, "bytes": self._bytes, "sha256": self._sha256.hexdigest()}
+                "text_bytes": footer.text_bytes, "bytes": self._bytes, "sha256": self._sha256.hexdigest(),
+                "tokens_sha256": footer.sha256}
 
 
 def _byte_lengths(header: ShardHeader) -> np.ndarray:

@@ -172,6 +172,6 @@ def test_an_index_that_claims_too_much_is_refused() -> None:
     index = form.pack_index(np.array([3, 4]))
     for tokens, documents, packed in [(7, 3, index), (8, 2, index), (1, 2, index), (7, 2, index[:-1]), (7, 2, b""),
                                       (7, 0, b""), (2**62, 2**61, index)]:
-        footer = form.ShardFooter(tokens, documents, "0" * 64, None, None, "0" * 64, packed)
+        footer = form.ShardFooter(tokens, documents, "0" * 64, None, None, "0" * 64, "0" * 64, packed)
         with pytest.raises(BadInput, match="footer is damaged"):
             form.parse_footer(form.pack_footer(footer)[8:], "x")

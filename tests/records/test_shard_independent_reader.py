@@ -56,6 +56,7 @@ class Shard:
         assert footer["schema"] == "gpt2.shard-footer/1"
         assert footer["tokens"] == len(self.tokens)
         assert footer["sha256"] == hashlib.sha256(content).hexdigest()
+        self.frames_sha256 = footer["frames_sha256"]
         assert footer["header_sha256"] == hashlib.sha256(header).hexdigest()
         index = payload[36 + n :]
         lengths = zstandard.ZstdDecompressor().decompress(index) if index else b""
@@ -67,13 +68,14 @@ class Shard:
             total += length
             assert total == end
 
-    @staticmethod
-    def _check_table(frame: bytes, before: list[bytes], raw_sizes: list[int]) -> None:
+    def _check_table(self, frame: bytes, before: list[bytes], raw_sizes: list[int]) -> None:
         assert struct.unpack_from("<I", frame)[0] == 0x184D2A5E
         count, descriptor, magic = struct.unpack("<IBI", frame[-9:])
-        assert (count, descriptor, magic) == (len(before), 0, 0x8F92EAB1)
-        entries = list(struct.iter_unpack("<II", frame[8:-9]))
-        assert entries == list(zip(map(len, before), raw_sizes, strict=True))
+        assert (count, descriptor, magic) == (len(before), 0x80, 0x8F92EAB1)
+        entries = list(struct.iter_unpack("<III", frame[8:-9]))
+        checksums = [0x51D8E999, *(struct.unpack("<I", data[-4:])[0] for data in before[1:-1]), 0x51D8E999]
+        assert entries == list(zip(map(len, before), raw_sizes, checksums, strict=True))
+        assert hashlib.sha256(frame[8:-9][12:-12]).hexdigest() == self.frames_sha256
 
     def vocabulary(self) -> list[bytes]:
         """Return the bytes of every id."""
@@ -109,9 +111,13 @@ def test_a_shard(shard: Path, documents: Path) -> None:
 def test_a_shard_set(shard_directory: Path, shard: Path, documents: Path) -> None:
     index = json.loads((shard_directory / "index.json").read_bytes())
     assert index["schema"] == "gpt2.shards/1"
+    rest = json.dumps({name: index[name] for name in index if name != "index_sha256"}, sort_keys=True,
+                      ensure_ascii=False, separators=(",", ":"))
+    assert index["index_sha256"] == hashlib.sha256(rest.encode()).hexdigest()
     texts, totals = [], {}
     for entry in index["files"]:
         data = (shard_directory / entry["name"]).read_bytes()
+        assert entry["tokens_sha256"] == Shard(data).footer["sha256"]
         assert (entry["bytes"], entry["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
         found = Shard(data)
         for name in ("tokenizer_sha256", "n_vocab", "eot", "dtype"):

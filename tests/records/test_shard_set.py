@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.records.shard_set import load_shard_set
+from gpt2cli.records.shard_set import load_shard_set, seal
 from gpt2cli.records.verify import verify_shard_set
 from gpt2cli.reporter import Silent
 from gpt2cli.tokens.encode import Encoder
@@ -94,7 +94,7 @@ def first_file(index: dict[str, Any]) -> dict[str, Any]:
 def test_a_wrong_index_is_refused(shards: Path, edit: Callable[[dict[str, Any]], None], words: str) -> None:
     index = json.loads((shards / "index.json").read_text())
     edit(index)
-    (shards / "index.json").write_text(json.dumps(index))
+    (shards / "index.json").write_text(json.dumps(seal(index)))
     with pytest.raises(BadInput, match=words):
         load_shard_set(shards)
 
@@ -116,6 +116,6 @@ def test_verify_finds_a_file_that_is_sound_but_another(shards: Path) -> None:
     assert verify_shard_set(shards).problems == []
     index = json.loads((shards / "index.json").read_text())
     index["files"][0]["sha256"] = "0" * 64
-    (shards / "index.json").write_text(json.dumps(index))
+    (shards / "index.json").write_text(json.dumps(seal(index)))
     (problem,) = verify_shard_set(shards).problems
     assert "not the file that index.json lists" in problem
