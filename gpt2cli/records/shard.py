@@ -42,6 +42,7 @@ class ShardWriter:
         self._sha256 = hashlib.sha256()
         self._lengths: list[np.ndarray] = []
         self._recent: list[int] = []
+        self._begun = 0
         self._buffer = np.empty(form.FRAME_TOKENS, dtype="<u2" if header.width == 2 else "<u4")
         self._filled = 0
         packed = form.pack_header(header)
@@ -57,15 +58,24 @@ class ShardWriter:
         text_bytes: UTF-8 bytes of its text; if any document leaves it out, the footer's total is null.
         Raises ValueError for an id outside the vocabulary or an eot inside the document (a caller's bug).
         """
-        if len(ids) and (int(ids.max()) >= self.header.n_vocab or int(ids.min()) < 0 or (ids == self.header.eot).any()):
-            raise ValueError("an id outside the vocabulary, or end-of-text inside a document")
-        self._check_room(1, len(ids) + 1)
-        self._append(ids)
+        self.write_part(ids)
+        self._check_room(1, self._begun + 1)
         self._append(np.array([self.header.eot]))
-        self._recent.append(len(ids) + 1)
+        self._recent.append(self._begun + 1)
+        self._begun = 0
         if len(self._recent) >= 1 << 16:
             self._keep_recent()
         self._count(1, text_bytes)
+
+    def write_part(self, ids: np.ndarray) -> None:
+        """Append the next `ids` [n] of a document too long to be held whole; write_document gives the last and ends it.
+
+        Raises ValueError as write_document does.
+        """
+        if len(ids) and (int(ids.max()) >= self.header.n_vocab or int(ids.min()) < 0 or (ids == self.header.eot).any()):
+            raise ValueError("an id outside the vocabulary, or end-of-text inside a document")
+        self._append(ids)
+        self._begun += len(ids)
 
     def write_documents(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int | None = None) -> None:
         """Append many documents: `tokens` [n] with an eot after each, `lengths` [documents] with these eots counted.
@@ -75,6 +85,8 @@ class ShardWriter:
         """
         if not len(lengths):
             return
+        if self._begun:
+            raise ValueError("documents in the midst of another")
         ends = np.cumsum(lengths, dtype=np.int64)
         if int(tokens.max()) >= self.header.n_vocab or int(tokens.min()) < 0 or not np.array_equal(
                 np.flatnonzero(tokens == self.header.eot), ends - 1) or int(ends[-1]) != len(tokens):
