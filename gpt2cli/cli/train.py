@@ -76,7 +76,7 @@ def command(
     asked = TrainOptions(**options)
     shard_set = load_shard_set(shards)
     directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
-    config, chosen_device = _resolve(asked, shard_set, directory, device, threads)
+    config, chosen_device = _resolve(asked, shard_set, directory, device, threads, force)
     if dry_run:
         _print_plan(config, shard_set, directory)
         return
@@ -89,7 +89,7 @@ def command(
 
 
 def _resolve(
-    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: str, threads: int | None
+    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: str, threads: int | None, force: bool
 ) -> tuple[TrainConfig, Any]:
     """Decide every default; what was decided for us is kept from a run that is already there."""
     from dataclasses import replace
@@ -98,11 +98,14 @@ def _resolve(
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.config import resolve
     from gpt2cli.training.precision import native_bf16
+    from gpt2cli.training.trainer import refuse_other_tokenizer
 
     use_threads(threads)
     chosen = choose_device(device)
-    if is_run(directory):
-        recorded = read_run(directory)["config"]
+    if is_run(directory) and not force:
+        found = read_run(directory)
+        refuse_other_tokenizer(directory, found, shard_set)
+        recorded = found["config"]
         if asked.dtype == "auto":
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):

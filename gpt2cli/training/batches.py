@@ -4,48 +4,61 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2cli.tokens.order import count_windows, window_indices
+from gpt2cli.tokens.order import data_order
+from gpt2cli.tokens.window_reader import Tokens, WindowReader
+from gpt2cli.training.prefetch import Prefetch
 
-
-class Tokens(Protocol):
-    """A stream of token ids that can be read anywhere: records.shard_set.TokenStream, or anything alike."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return tokens start to stop."""
+PREFETCHED = 8
+"""Micro-batches that wait for the model at most: 8 bytes a token."""
 
 
 class TrainingBatches:
-    """The micro-batches of any step, by number."""
+    """The micro-batches of any step, by number; a thread makes those of the steps that follow ahead of time."""
 
     def __init__(
         self, tokens: Tokens, *, n_ctx: int, batch: int, micro_batch: int, seed: int, device: torch.device
     ) -> None:
-        self._tokens, self._n_ctx, self._batch, self._micro = tokens, n_ctx, batch, micro_batch
-        self._seed, self._device = seed, device
-        self._n_windows = count_windows(len(tokens), n_ctx)
+        """`batch` and `micro_batch` in sequences of `n_ctx` tokens; UsageFault when `tokens` hold none."""
+        self._reader = WindowReader(tokens, data_order(seed, len(tokens), n_ctx), n_ctx)
+        self._batch, self._micro, self._device = batch, micro_batch, device
+        self._ahead: Prefetch[Tensor] | None = None
+        self._next_step = 0
 
     def micro_batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets), each (B, T) int64, of step >= 1; all B together make up the batch."""
-        windows = window_indices(self._seed, self._n_windows, (step - 1) * self._batch, self._batch)
-        for start in range(0, self._batch, self._micro):
-            yield self._gather(windows[start : start + self._micro])
+        """Yield (inputs, targets), each (B, T) int64, of step >= 1; all B together make up the batch.
 
-    def _gather(self, windows: np.ndarray) -> tuple[Tensor, Tensor]:
-        T = self._n_ctx
-        rows = np.stack([self._tokens.read(int(i) * T, int(i) * T + T + 1) for i in windows]).astype(np.int64)
-        both = torch.from_numpy(rows)
-        if self._device.type == "cuda":
-            both = both.pin_memory()
-        both = both.to(self._device, non_blocking=True)
-        return both[:, :-1], both[:, 1:]
+        Raises BadInput or OSError where the shards prevent it. Steps in order are what the thread expects; another
+        step starts it anew.
+        """
+        if self._ahead is None or self._next_step != step:
+            self.close()
+            self._ahead = Prefetch(self._from_step(step), PREFETCHED)
+        self._next_step = 0
+        for _ in range(0, self._batch, self._micro):
+            rows = next(self._ahead).to(self._device, non_blocking=True)
+            yield rows[:, :-1], rows[:, 1:]
+        self._next_step = step + 1
+
+    def close(self) -> None:
+        """End the thread. micro_batches() would start another."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _from_step(self, step: int) -> Iterator[Tensor]:
+        """Yield the rows (B, T + 1) int64 of all micro-batches from `step` on, in memory that a GPU can fetch."""
+        while True:
+            first, end = (step - 1) * self._batch, step * self._batch
+            for sample in range(first, end, self._micro):
+                rows = self._reader.read(sample, min(self._micro, end - sample))
+                both = torch.from_numpy(rows.astype(np.int64))
+                yield both.pin_memory() if self._device.type == "cuda" else both
+            step += 1
 
 
 class ValidationSet:

@@ -10,7 +10,7 @@ from gpt2cli.errors import UsageFault
 from gpt2cli.model.nll import HEAD_CHUNK
 from gpt2cli.records.provenance import json_sha256
 from gpt2cli.sizes import GPT2_CONTEXT, ModelShape, activation_bytes, default_heads, size_by_name
-from gpt2cli.tokens.order import count_windows
+from gpt2cli.tokens.order import count_windows, order_version
 from gpt2cli.training.schedule import Schedule, ScheduleName
 
 DEFAULT_BATCH_TOKENS = 524_288
@@ -75,6 +75,8 @@ class TrainConfig:
     eval_every: int
     eval_tokens: int
     checkpoint_every: int
+    data_order: int
+    """tokens.order.order_version: an order of another version would feed a resumed run other data."""
 
     @property
     def shape(self) -> ModelShape:
@@ -145,6 +147,7 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         dtype=("bf16" if native_bf16 else "fp32") if options.dtype == "auto" else options.dtype, seed=options.seed,
         eval_every=_given(options.eval_every, min(250, max(10, steps // 20))), eval_tokens=options.eval_tokens,
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
+        data_order=order_version(train_tokens, n_ctx),
     )
 
 

@@ -71,9 +71,9 @@ def apply_gradient(model: GPT2, optimizer: torch.optim.AdamW, lr: float, clip: f
     return norm
 
 
-def seconds_per_micro_batch(model: GPT2, batches: TrainingBatches, config: TrainConfig) -> float:
-    """Time one micro-batch of the first step, forward and backward, and forget its gradient. Seconds."""
-    inputs, targets = next(batches.micro_batches(1))
+def seconds_per_micro_batch(model: GPT2, batches: TrainingBatches, config: TrainConfig, step: int) -> float:
+    """Time one micro-batch of `step`, forward and backward, and forget its gradient. Seconds."""
+    inputs, targets = next(batches.micro_batches(step))
     start = time.perf_counter()
     micro_batch_gradient(model, inputs, targets, config, config.batch_tokens)
     if inputs.device.type == "cuda":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpt2cli.errors import Interrupted, StoppedEarly, UsageFault
+from gpt2cli.errors import BadInput, Interrupted, StoppedEarly, UsageFault
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.provenance import versions
@@ -32,6 +32,7 @@ from gpt2cli.records.run_directory import (
 )
 from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.reporter import Reporter
+from gpt2cli.tokens.order import ONE_PERMUTATION
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.batches import TrainingBatches, ValidationSet
 from gpt2cli.training.checkpointing import Position, checkpoint_path, load_checkpoint, save_checkpoint
@@ -71,9 +72,10 @@ class TrainSummary:
 def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     """Train, or go on training, the run in `plan.directory` until it is done.
 
-    Raises UsageFault when another run is there, Interrupted or StoppedEarly with its state saved, Gpt2Error when
-    the numbers stop being finite.
+    Raises UsageFault when another run is there, Interrupted or StoppedEarly with its state saved, BadInput for damaged
+    shards (before anything is written, or with the state saved), Gpt2Error when the numbers stop being finite.
     """
+    plan.shards.check_structure()
     plan.directory.mkdir(parents=True, exist_ok=True)
     with locked(plan.directory):
         if plan.force and is_run(plan.directory):
@@ -100,25 +102,33 @@ def _agree(plan: TrainPlan) -> Record:
         return fresh
     found = read_run(plan.directory)
     found.pop("schema")
-    differences = [
-        f"{name}: {found['config'].get(name)!r} there, {value!r} asked"
-        for name, value in fresh["config"].items() if found["config"].get(name) != value
-    ]
-    differences += [
-        f"{name}: {str(found.get(name))[:12]} there, {fresh[name][:12]} asked"
-        for name in ("data_sha256", "tokenizer_sha256") if found.get(name) != fresh[name]
-    ]
+    refuse_other_tokenizer(plan.directory, found, plan.shards)
+    there = {"data_order": ONE_PERMUTATION, **found["config"]}
+    differences = [f"{name}: {there.get(name)!r} there, {value!r} asked"
+                   for name, value in fresh["config"].items() if there.get(name) != value]
+    if (data := str(found.get("data_sha256"))) != fresh["data_sha256"]:
+        differences.append(f"data_sha256: {data[:12]} there, {fresh['data_sha256'][:12]} asked")
     if not differences:
         return found
     shape_differs = any(found["config"].get(name) != fresh["config"][name]
                         for name in ("n_layer", "n_head", "n_embd", "n_ctx", "n_vocab"))
-    if not plan.override or shape_differs or found.get("tokenizer_sha256") != fresh["tokenizer_sha256"]:
+    if not plan.override or shape_differs:
         hint = "--force starts anew" if shape_differs else "--override goes on with the new ones, --force starts anew"
         raise UsageFault(f"{plan.directory} holds another run ({'; '.join(differences)}); choose another -o; {hint}")
     (plan.directory / "manifest.json").unlink(missing_ok=True)
     fresh["run"] = found["run"]
     write_run(plan.directory, fresh)
     return fresh
+
+
+def refuse_other_tokenizer(directory: Path, found: Record, shards: ShardSet) -> None:
+    """Raise UsageFault when the run record `found` in `directory` is of another vocabulary than `shards`."""
+    theirs, ours = str(found.get("tokenizer_sha256")), shards.tokenizer_sha256
+    if theirs != ours:
+        raise UsageFault(
+            f"{directory} holds a run whose tokenizer ({found.get('n_vocab')} ids, sha256 {theirs[:12]}) is not "
+            f"that of {shards.directory} ({shards.n_vocab} ids, sha256 {ours[:12]}): its ids would change their "
+            "meaning; give it shards of its own tokenizer, or choose another -o; --force starts anew")
 
 
 def run_record(config: TrainConfig, shards: ShardSet) -> Record:
@@ -145,10 +155,12 @@ class _Run:
         config = plan.config
         token_bytes = np.array([len(token) for token in plan.vocabulary.token_bytes()], dtype=np.int64)
         token_bytes[plan.vocabulary.eot] = 0
-        self.batches = TrainingBatches(plan.shards.open("train"), n_ctx=config.n_ctx, batch=config.batch,
+        self.tokens = plan.shards.open("train")
+        self.batches = TrainingBatches(self.tokens, n_ctx=config.n_ctx, batch=config.batch,
                                        micro_batch=config.micro_batch, seed=config.seed, device=plan.device)
-        self.validation = ValidationSet(plan.shards.open("val"), n_ctx=config.n_ctx, limit=config.eval_tokens,
-                                        token_bytes=token_bytes)
+        with plan.shards.open("val") as tokens:
+            self.validation = ValidationSet(tokens, n_ctx=config.n_ctx, limit=config.eval_tokens,
+                                            token_bytes=token_bytes)
         self.model = GPT2(config.shape, config.dropout)
         self.model.initialise(config.seed)
         self.model.to(plan.device).train()
@@ -184,7 +196,11 @@ class _Run:
             return TrainSummary(self.record["run"], self.step, val_nll, False)
         except Interrupted:
             raise Interrupted(self._save_and_explain("stopped by a signal")) from None
+        except BadInput as error:
+            raise BadInput(self._save_and_explain(f"{error}; training stopped")) from None
         finally:
+            self.batches.close()
+            self.tokens.close()
             self.metrics.close()
             self.perf.close()
 
@@ -248,7 +264,7 @@ class _Run:
         if self.step >= config.steps:
             return
         count = math.ceil(config.batch / config.micro_batch)
-        step_seconds = count * seconds_per_micro_batch(self.model, self.batches, config)
+        step_seconds = count * seconds_per_micro_batch(self.model, self.batches, config, self.step + 1)
         self.reporter.note(
             f"{config.shape.n_params:,} parameters, {config.dtype} on {self.plan.device}; a step of "
             f"{config.batch_tokens:,} tokens ({count} micro-batches of {config.micro_batch} sequences) takes about "

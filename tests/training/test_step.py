@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2cli.errors import Gpt2Error, Interrupted
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.tokens.order import window_indices
+from gpt2cli.tokens.order import data_order
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig, TrainOptions, resolve
 from gpt2cli.training.optimizer import build_optimizer
@@ -73,8 +73,9 @@ def test_it_learns_as_transformers_does_under_torchs_adamw() -> None:
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
                                   lr=1.0, betas=(0.9, 0.95), eps=1e-8)
     stream, reference = Stream(), []
+    order = data_order(settings.seed, 20_000, 32)
     for step in range(1, 51):
-        windows = window_indices(settings.seed, (20_000 - 1) // 32, (step - 1) * settings.batch, settings.batch)
+        windows = order.windows((step - 1) * settings.batch, settings.batch)
         rows = torch.from_numpy(np.stack([stream.ids[i * 32 : i * 32 + 33] for i in windows]).astype(np.int64))
         logits = theirs(rows[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
