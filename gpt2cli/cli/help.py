@@ -22,7 +22,10 @@ SECTIONS = (1, 5, 7)
 @click.argument("topic", required=False, metavar="[COMMAND|TOPIC]")
 @click.option("--path", is_flag=True, help="Print where the page is instead of showing it.")
 def command(topic: str | None, path: bool) -> None:
-    """Show the man page of COMMAND, or of a TOPIC: records, shard, checkpoint, pipeline. Without one: gpt2(1)."""
+    """Show the man page of COMMAND, or of a TOPIC: records, checkpoint, pipeline, shard.5. Without one: gpt2(1).
+
+    A topic may end in a dot and the section of the manual, where a command has the same name.
+    """
     page = find_page(topic)
     if path:
         click.echo(str(page))
@@ -44,10 +47,12 @@ def man_directories() -> list[Path]:
 
 def find_page(topic: str | None) -> Path:
     """Return the page of a command or topic; raise UsageFault with the nearest name when there is none."""
-    name = "gpt2" if topic in (None, "gpt2") else f"gpt2-{topic}"
+    word, _, number = (topic or "").rpartition(".")
+    word, sections = (word, (int(number),)) if number in map(str, SECTIONS) and word else (topic or "", SECTIONS)
+    name = "gpt2" if word in ("", "gpt2") else f"gpt2-{word}"
     known: set[str] = set()
     for directory in man_directories():
-        for section in SECTIONS:
+        for section in sections:
             page = directory / f"man{section}" / f"{name}.{section}"
             if page.is_file():
                 return page

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bpe-train": ("tokens", "bpe_train", "Train a byte-level BPE vocabulary."),
     "bpe-tokenize": ("tokens", "bpe_tokenize", "Documents or text to a token shard."),
     "pack": ("tokens", "pack", "Token shards to a training set with a validation split."),
+    "shard": ("tokens", "shard", "Look into token shards; import and export other formats."),
     "train": ("model", "train", "Train GPT-2 of any size."),
     "eval-ppl": ("model", "eval_ppl", "Perplexity and bits per byte by a named protocol."),
     "sample": ("model", "sample", "Generate text."),

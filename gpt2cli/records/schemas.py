@@ -19,6 +19,8 @@ SCHEMAS = MappingProxyType(
         "gpt2.checkpoint": (1, ("run", "step", "tokens", "files")),
         "gpt2.sample": (1, ("prompt", "text", "finish_reason")),
         "gpt2.verify": (1, ("path", "ok")),
+        "gpt2.shard-info": (1, ("path", "kind", "tokens", "documents", "text_bytes", "bytes", "dtype", "n_vocab", "eot",
+                                "tokenizer_sha256")),
         "gpt2.fit": (1, ("law", "parameters")),
         "gpt2.plan": (1, ("law", "flops")),
         "gpt2.end": (1, ("count", "sha256")),

@@ -113,7 +113,7 @@ def test_references_lead_to_pages(page: Path) -> None:
 def record_fields() -> dict[str, set[str]]:
     """Return the fields that gpt2-records(5) describes, by schema."""
     text = (manpages.MAN / "man5" / "gpt2-records.5").read_text()
-    parts = re.split(r"^\.SS (gpt2\.\w+/\d+)$", text, flags=re.MULTILINE)
+    parts = re.split(r"^\.SS (gpt2\.[\w-]+/\d+)$", text, flags=re.MULTILINE)
     bodies = [re.split(r"^\.S[HS] ", body, flags=re.M)[0] for body in parts[2::2]]
     return {schema: {name for tag in manpages.tags(body) for name in tag.split(", ")}
             for schema, body in zip(parts[1::2], bodies, strict=True)}

@@ -1,0 +1,128 @@
+"""A flat stream of ids cut into documents at end-of-text, which some formats put after a document, some before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpt2cli.errors import BadInput
+
+MAX_DOCUMENT = 1 << 28
+"""Longest document taken from a foreign file, in tokens: it is held in memory."""
+
+
+@dataclass
+class ForeignTally:
+    """What of a foreign file could not be taken as it was.
+
+    unended: documents without an end-of-text, which was added; headless: documents that no end-of-text begins, where
+    it should; parted: rows or entries that held an end-of-text inside and became several documents; skipped: rows
+    left out, by reason; invalid_bytes: byte sequences that were no UTF-8; largest: the largest id met.
+    """
+
+    unended: int = 0
+    headless: int = 0
+    parted: int = 0
+    invalid_bytes: int = 0
+    largest: int = -1
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def skip(self, reason: str) -> None:
+        """Count one row that is left out."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+    def see(self, ids: np.ndarray) -> None:
+        """Take note of ids [n >= 1] that went by."""
+        self.largest = max(self.largest, int(ids.max()))
+
+    def sentences(self) -> list[str]:
+        """Return what a person should be told; empty when everything was as the format has it."""
+        lines = []
+        if self.unended:
+            lines.append(f"{documents(self.unended)} had no end-of-text at the end; it was added")
+        if self.headless:
+            lines.append(f"the tokens before the first end-of-text became a document ({documents(self.headless)}); "
+                         "its beginning may be in another file")
+        if self.parted:
+            lines.append(f"{documents(self.parted)} held end-of-text inside and became several")
+        if self.skipped:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
+            lines.append(f"skipped: {reasons}")
+        if self.invalid_bytes:
+            lines.append(f"replaced {self.invalid_bytes:,} byte sequences that are not UTF-8 by U+FFFD")
+        return lines
+
+
+def documents(count: int) -> str:
+    """Return "1 document", "2 documents"."""
+    return f"{count:,} document{'' if count == 1 else 's'}"
+
+
+def pieces(chunks: Iterable[np.ndarray], eot: int, name: str) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield (ids between two end-of-texts, whether one follows); the last piece, maybe empty, has none after it.
+
+    Raises BadInput for a piece above MAX_DOCUMENT tokens.
+    """
+    pending: list[np.ndarray] = []
+    size = 0
+    for chunk in chunks:
+        start = 0
+        for end in np.flatnonzero(chunk == eot).tolist():
+            part = chunk[start:end]
+            yield (np.concatenate([*pending, part]) if pending else part), True
+            pending, size, start = [], 0, end + 1
+        if start < len(chunk):
+            pending.append(chunk[start:])
+            size += len(chunk) - start
+        if size > MAX_DOCUMENT:
+            raise BadInput(f"{name} has more than {MAX_DOCUMENT:,} tokens without end-of-text ({eot}): that is no "
+                           "document; is it tokenized with another vocabulary (--vocab)?")
+    yield (np.concatenate(pending) if pending else np.empty(0, dtype="<u2")), False
+
+
+def documents_before_eot(chunks: Iterable[np.ndarray], eot: int, name: str, tally: ForeignTally
+                         ) -> Iterator[np.ndarray]:
+    """Yield the documents of a stream that has end-of-text after each, without it.
+
+    Tokens after the last end-of-text are a document too, counted as unended.
+    """
+    for ids, closed in pieces(chunks, eot, name):
+        if closed:
+            yield ids
+        elif len(ids):
+            tally.unended += 1
+            yield ids
+
+
+def documents_after_eot(chunks: Iterable[np.ndarray], eot: int, name: str, tally: ForeignTally
+                        ) -> Iterator[np.ndarray]:
+    """Yield the documents of a stream that has end-of-text before each, without it.
+
+    Every end-of-text begins a document, an empty one where another or the end follows at once. Tokens before the first
+    end-of-text are a document too, counted as headless.
+    """
+    first = True
+    for ids, _ in pieces(chunks, eot, name):
+        if first and len(ids):
+            tally.headless += 1
+        if len(ids) or not first:
+            yield ids
+        first = False
+
+
+def documents_of_entry(ids: np.ndarray, eot: int, tally: ForeignTally) -> Iterator[np.ndarray]:
+    """Yield the documents in one entry (a row, an indexed document) of a format that has boundaries of its own.
+
+    One end-of-text at its end is the usual case. None: counted as unended. Others inside part it, which is counted.
+    """
+    ends = np.flatnonzero(ids == eot)
+    if not len(ends) or ends[-1] != len(ids) - 1:
+        tally.unended += 1
+        ends = np.append(ends, len(ids))
+    tally.parted += len(ends) > 1
+    start = 0
+    for end in ends.tolist():
+        yield ids[start:end]
+        start = end + 1
