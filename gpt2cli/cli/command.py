@@ -67,6 +67,8 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     try:
         with open(value, "rb") as file:
             config = tomllib.load(file)
+    except FileNotFoundError:
+        raise click.UsageError(f"there is no {value}", ctx) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{value} is not TOML: {error}", ctx) from None
     for table, content in config.items():

@@ -35,7 +35,10 @@ def display_name(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def open_raw_input(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield the bytes of `path` (`-`: stdin) as they are. A terminal as stdin is a UsageFault, never a wait."""
+    """Yield the bytes of `path` (`-`: stdin) as they are.
+
+    A terminal as stdin is a UsageFault, never a wait; so is a path that names nothing, or a directory.
+    """
     if str(path) == "-":
         if not sys.stdin.readable():
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard input")
@@ -44,8 +47,17 @@ def open_raw_input(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise UsageFault("no input: standard input is a terminal; name a FILE or pipe something in")
         yield stdin
     else:
-        with io.BufferedReader(_NamedFile(path), _CHUNK) as file:
+        with io.BufferedReader(_existing(path), _CHUNK) as file:
             yield file
+
+
+def _existing(path: str | os.PathLike[str]) -> io.FileIO:
+    try:
+        return _NamedFile(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageFault(f"there is no {path}") from None
+    except IsADirectoryError:
+        raise UsageFault(f"{path} is a directory; name the files in it") from None
 
 
 class _NamedFile(io.FileIO):

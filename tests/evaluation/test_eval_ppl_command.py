@@ -51,7 +51,7 @@ def test_every_option_reaches_the_number(gpt2_here: Callable, model_directory: P
     (("--stride", "0"), b"x", 2, b"--stride"),
     (("--context", "99"), b"x", 2, b"does not fit the model, which has 32 positions"),
     (("--split", "val"), b"x", 2, b"--split"),
-    (("missing.txt",), b"", 74, b"missing.txt"),
+    (("missing.txt",), b"", 2, b"there is no missing.txt"),
     ((), b"", 65, b"no text to score"),
     (("--format", "jsonl"), b"plain", 65, b"not JSON"),
     (("--format", "shard"), b"plain", 65, b"token shard"),

@@ -99,7 +99,7 @@ def test_the_newest_of_the_runs(gpt2: Callable, tiny_run: Path) -> None:
     (("--lines",), b"a\n\xff\n", 65, b"standard input line 2 is not UTF-8"),
     (("--prompts", "-"), b'{"text":"x"}\n', 65, b"record 1 has no text in `prompt`"),
     (("--prompts", "-"), b"no json\n", 65, b"line 1: not JSON"),
-    (("--prompts", "missing.jsonl"), b"", 74, b"missing.jsonl"),
+    (("--prompts", "missing.jsonl"), b"", 2, b"there is no missing.jsonl"),
 ])
 def test_what_is_wrong_is_one_sentence(gpt2_here: Callable, model_directory: Path, arguments: tuple, data: bytes,
                                        status: int, words: bytes) -> None:

@@ -133,7 +133,7 @@ def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tm
 @pytest.mark.parametrize(("arguments", "status", "says"), [
     (("links", "cut.zst"), 65, "cut short"),
     (("links", "table.csv"), 65, "none of the 2 lines"),
-    (("links", "absent.zst"), 74, "absent.zst: No such file"),
+    (("links", "absent.zst"), 2, "there is no absent.zst"),
     (("table.csv", "--allow-net", "everywhere"), 2, "--allow-net everywhere"),
     (("table.csv", "--before", "yesterday"), 2, "is no date"),
     (("table.csv", "--contact", "me"), 2, "--contact"),
