@@ -9,19 +9,26 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import files_argument, force_option, output_option
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, Gpt2Error, IOFailure, UsageFault
 
 if TYPE_CHECKING:
+    import io
+    from pathlib import Path
+
     from gpt2cli.cli.console import Console
-    from gpt2cli.records.verify import Verdict
+    from gpt2cli.records.verify import Reading, Verdict
+
+NAMED = 3
+"""How many of the paths that did not pass the last line names."""
 
 
 @click.command("verify", cls=Gpt2Command, short_help="Check artefacts against their digests.")
 @files_argument("paths", "[PATH]...")
+@click.option("--quick", is_flag=True, help="Check structure and sizes only; hash and decode nothing.")
 @output_option()
 @force_option()
 @click.pass_obj
-def command(console: Console, paths: tuple[str, ...], output: str, force: bool) -> None:
+def command(console: Console, paths: tuple[str, ...], quick: bool, output: str, force: bool) -> None:
     """Check token shards, shard sets, records, vocabularies, checkpoints and runs, each known by its content.
 
     One gpt2.verify/1 record for each PATH; exit status 65 when one is damaged.
@@ -29,23 +36,18 @@ def command(console: Console, paths: tuple[str, ...], output: str, force: bool) 
     from gpt2cli.records.jsonl import RecordWriter
     from gpt2cli.records.streams import open_output
 
-    for path in paths:
-        if path != "-" and not os.path.lexists(path):
-            raise UsageFault(f"there is no {path}")
-    damaged = []
+    verdicts: list[tuple[str, Verdict]] = []
     with open_output(output, force=force) as stream:
         writer = RecordWriter(stream)
         for path in paths or ("-",):
-            verdict = _verdict(path)
+            verdict = _verdict(path, quick, console)
             writer.write("gpt2.verify", verdict.record(path))
+            stream.flush()
             _tell(console, path, verdict)
-            if verdict.problems:
-                damaged.append(path)
+            verdicts.append((path, verdict))
         if output == "-":
             writer.end()
-    if damaged:
-        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        raise BadInput(f"{damaged[0]}{more} did not pass")
+    _conclude(console, verdicts)
 
 
 def _tell(console: Console, path: str, verdict: Verdict) -> None:
@@ -56,33 +58,96 @@ def _tell(console: Console, path: str, verdict: Verdict) -> None:
         console.note(f"{path}: sound {verdict.kind}{f' ({facts})' if facts else ''}")
 
 
-def _verdict(path: str) -> Verdict:
-    import io
+def _conclude(console: Console, verdicts: list[tuple[str, Verdict]]) -> None:
+    """Say how many are sound; raise the error of the gravest verdict: damaged, before unreadable, before missing."""
+    failed = [(path, verdict) for path, verdict in verdicts if verdict.problems]
+    if not failed:
+        if len(verdicts) > 1:
+            console.note(f"all {len(verdicts)} are sound")
+        return
+    names = ", ".join(path for path, _ in failed[:NAMED]) + (", ..." if len(failed) > NAMED else "")
+    text = f"{len(failed)} of {len(verdicts)} did not pass: {names}"
+    statuses = {verdict.status for _, verdict in failed}
+    gravest: list[type[Gpt2Error]] = [BadInput, IOFailure, UsageFault]
+    raise next(error for error in gravest if error.status in statuses)(text)
+
+
+def _verdict(path: str, quick: bool, console: Console) -> Verdict:
+    from pathlib import Path
+
+    from gpt2cli.records import artefact_kind as kinds
+    from gpt2cli.records.streams import display_name, open_raw_input
+    from gpt2cli.records.verify import Reading, Verdict, watched
+
+    name = display_name(path)
+    if path != "-" and not os.path.exists(path):
+        link = f": it is a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else ""
+        return Verdict(kinds.MISSING, [f"there is no {path}{link}"])
+    try:
+        directory = _directory(path)
+        if directory:
+            return _verdict_on_directory(Path(directory), quick, Reading(console, directory))
+        with open_raw_input(path) as raw:
+            regular = path != "-" and os.path.isfile(path)
+            reading = Reading(console, name, os.path.getsize(path) if regular else None)
+            return _verdict_on_stream(watched(raw, reading), name, quick, reading.total)
+    except OSError as error:
+        return Verdict(kinds.UNREADABLE, [f"{error.filename or name}: {error.strerror or error}"])
+
+
+def _directory(path: str) -> str | None:
+    """Return the directory to check: `path` itself, or that of an index, manifest or run record."""
+    from pathlib import Path
+
+    from gpt2cli.records import artefact_kind as kinds
+
+    if os.path.isdir(path):
+        return path
+    above = os.path.dirname(path) or "."
+    owners = {"index.json": (kinds.SHARD_SET,), "run.json": (kinds.RUN_DIRECTORY,),
+              "manifest.json": (kinds.CHECKPOINT, kinds.RUN_DIRECTORY)}
+    return above if kinds.kind_of_directory(Path(above)) in owners.get(os.path.basename(path), ()) else None
+
+
+def _verdict_on_directory(path: Path, quick: bool, reading: Reading) -> Verdict:
+    from gpt2cli.records import artefact_kind as kinds
+    from gpt2cli.records import verify_models, verify_shards
+    from gpt2cli.tokens.check_vocabulary import verify_vocabulary
+
+    kind = kinds.kind_of_directory(path)
+    if kind == kinds.SHARD_SET:
+        return verify_shards.verify_shard_set(path, reading, quick=quick)
+    if kind == kinds.RUN_DIRECTORY:
+        return verify_models.verify_run(path, reading, quick=quick)
+    if kind == kinds.CHECKPOINT:
+        return verify_models.verify_one_checkpoint(path, reading, quick=quick)
+    if kind == kinds.MODEL:
+        return verify_models.verify_model(path)
+    return verify_vocabulary(path)
+
+
+def _verdict_on_stream(stream: io.BufferedReader, name: str, quick: bool, size: int | None) -> Verdict:
+    """Check a file or pipe by its first bytes; `size` is None for a pipe, which is always read to its end."""
     from pathlib import Path
     from typing import BinaryIO, cast
 
-    from gpt2cli.records import verify
-    from gpt2cli.records.streams import display_name, open_raw_input
-    from gpt2cli.tokens.check_vocabulary import verify_vocabulary
+    from gpt2cli.records import artefact_kind as kinds
+    from gpt2cli.records.verify import Verdict, verify_records
+    from gpt2cli.records.verify_models import verify_weights
+    from gpt2cli.records.verify_shards import verify_shard, verify_shard_quickly
+    from gpt2cli.tokens.check_vocabulary import verify_vocabulary, verify_vocabulary_stream
 
-    if os.path.basename(path) in ("index.json", "manifest.json"):
-        path = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        kind = verify.kind_of_directory(Path(path))
-        checks = {verify.SHARD_SET: verify.verify_shard_set, verify.VOCABULARY: verify_vocabulary}
-        return checks.get(kind, verify.verify_model)(Path(path))
-    name = display_name(path)
-    with open_raw_input(path) as raw:
-        stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
-        kind = verify.kind_of_stream(stream)
-        if kind == verify.SHARD:
-            return verify.verify_shard(cast(BinaryIO, stream), name)
-        if kind == verify.RECORDS and not (path != "-" and _is_tokenizer_json(path)):
-            return verify.verify_records(stream, name)
-    if path == "-":
-        return verify.Verdict("unknown", [f"{name} is neither a token shard nor records; name the file"])
-    return verify_vocabulary(Path(path))
-
-
-def _is_tokenizer_json(path: str) -> bool:
-    return os.path.basename(path) == "tokenizer.json"
+    regular = size is not None
+    start = stream.peek(kinds.PEEK)[: kinds.PEEK]
+    kind = kinds.kind_of_start(start, name)
+    if kind == kinds.SHARD:
+        return verify_shard_quickly(Path(name)) if quick and regular else verify_shard(cast(BinaryIO, stream), name)
+    if kind == kinds.RECORDS:
+        return verify_records(stream, name)
+    if kind == kinds.VOCABULARY:
+        return verify_vocabulary(Path(name)) if regular else verify_vocabulary_stream(cast(BinaryIO, stream), name)
+    if kind == kinds.WEIGHTS:
+        return verify_weights(cast(BinaryIO, stream), name, size)
+    if kind == kinds.EMPTY:
+        return Verdict(kind, [f"{name} is empty: there is nothing to check"])
+    return Verdict(kind, [f"{name} is no artefact of gpt2's: it is {kinds.describe_foreign(start)}"])

@@ -176,8 +176,32 @@ def seal(index: dict[str, Any]) -> dict[str, Any]:
 def load_shard_set(path: str | os.PathLike[str]) -> ShardSet:
     """Return the shard set in directory `path` (or whose index.json `path` is).
 
-    Raises UsageFault when there is none, BadInput when the index is damaged, newer, names a file outside its directory,
-    or does not match the sizes on disk.
+    Raises what read_shard_set does, and BadInput when a file is missing or has another size than the index says.
+    """
+    shards = read_shard_set(path)
+    for entry in shards.entries:
+        if problem := file_problem(shards, entry):
+            raise BadInput(problem)
+    return shards
+
+
+def file_problem(shards: ShardSet, entry: ShardEntry) -> str | None:
+    """Return as a sentence what the file system shows to be wrong with a file, None when it is there in full size."""
+    path = shards.directory / entry.name
+    if not path.is_file():
+        return f"{path} is missing, though {INDEX_NAME} lists it; pack again"
+    size = path.stat().st_size
+    if size != entry.bytes:
+        return (f"{path} has {size} bytes where {INDEX_NAME} says {entry.bytes}: it was cut short or replaced; "
+                "pack again")
+    return None
+
+
+def read_shard_set(path: str | os.PathLike[str]) -> ShardSet:
+    """Return what a shard set's index says, without looking at its files.
+
+    Raises UsageFault when there is none, BadInput when the index is damaged, newer, or names a file outside its
+    directory.
     """
     directory = Path(path)
     if directory.name == INDEX_NAME:
@@ -225,12 +249,6 @@ def _check(shards: ShardSet, splits: dict[str, str], name: str) -> None:
         match = SHARD_NAME.fullmatch(entry.name)
         if not match or match[1] != entry.split:
             raise BadInput(f"{name} lists {entry.name!r}, which is no file name of a shard set")
-        path = shards.directory / entry.name
-        if not path.is_file():
-            raise BadInput(f"{path} is missing, though {INDEX_NAME} lists it; pack again")
-        if path.stat().st_size != entry.bytes:
-            raise BadInput(f"{path} has {path.stat().st_size} bytes where {INDEX_NAME} says {entry.bytes}: "
-                           "it was cut short or replaced; pack again")
     if len({entry.name for entry in shards.entries}) != len(shards.entries):
         raise BadInput(f"{name} lists a file twice")
     for split in SPLITS:

@@ -12,7 +12,8 @@ import pytest
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.shard_set import load_shard_set, seal
-from gpt2cli.records.verify import verify_shard_set
+from gpt2cli.records.verify import Reading
+from gpt2cli.records.verify_shards import verify_shard_set
 from gpt2cli.reporter import Silent
 from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.pack import PackConfig, pack_shards
@@ -108,14 +109,14 @@ def test_exchanged_files_are_noticed_when_read(shards: Path) -> None:
     found = load_shard_set(shards)
     with pytest.raises(BadInput, match=first["name"]), found.open("train") as stream:
         stream.read(0, len(stream))
-    (problem,) = verify_shard_set(shards).problems
+    (problem,) = verify_shard_set(shards, Reading(Silent(), "shards")).problems
     assert first["name"] in problem
 
 
 def test_verify_finds_a_file_that_is_sound_but_another(shards: Path) -> None:
-    assert verify_shard_set(shards).problems == []
+    assert verify_shard_set(shards, Reading(Silent(), "shards")).problems == []
     index = json.loads((shards / "index.json").read_text())
     index["files"][0]["sha256"] = "0" * 64
     (shards / "index.json").write_text(json.dumps(seal(index)))
-    (problem,) = verify_shard_set(shards).problems
-    assert "not the file that index.json lists" in problem
+    (problem,) = verify_shard_set(shards, Reading(Silent(), "shards")).problems
+    assert "holds the right tokens, but its bytes are not those that index.json lists" in problem

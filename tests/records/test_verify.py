@@ -53,7 +53,7 @@ def test_damage_is_told_and_the_rest_still_checked(gpt2, shard: Path, shard_dire
     assert f"set/{name}: frame 0 at byte" in bad["problems"][0]
     assert "cut short" in cut["problems"][0]
     assert (bad["ok"], cut["ok"], good["ok"]) == (False, False, True)
-    assert b"set and 1 more did not pass" in result.stderr
+    assert b"2 of 3 did not pass: set, cut.tok.zst" in result.stderr
 
 
 @pytest.mark.parametrize(("lines", "words"), [

@@ -1,0 +1,59 @@
+"""The layout of a safetensors file, without its numbers: header length in 8 bytes, a JSON header, then the tensors.
+
+https://huggingface.co/docs/safetensors: offsets count from the end of the header, and tensors fill the rest exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records.jsonl import parse_line
+
+MAX_HEADER = 100_000_000
+"""The largest header that the format allows, in bytes."""
+_CHUNK = 1 << 20
+_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
+         "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64}
+
+
+def check_safetensors(stream: BinaryIO, name: str, size: int | None) -> int:
+    """Return the number of tensors; raise BadInput unless their places fit their shapes and fill the file exactly.
+
+    size: of the whole file in bytes; None has it counted by reading on.
+    """
+    length = int.from_bytes(stream.read(8), "little")
+    text = stream.read(length) if length <= MAX_HEADER else b""
+    if not text or len(text) < length:
+        raise BadInput(f"{name} was cut short or is no safetensors file: its header claims {length:,} bytes")
+    header = parse_line(text, f"{name}: its header")
+    if size is None:
+        size = 8 + length + sum(map(len, iter(lambda: stream.read(_CHUNK), b"")))
+    spans = sorted(_span(header[tensor], tensor, name) for tensor in header if tensor != "__metadata__")
+    end = 0
+    for start, stop, tensor in spans:
+        if start != end:
+            raise BadInput(f"{name}: tensor {tensor[:80]!r} begins at byte {start} of the data, not at {end}")
+        end = stop
+    if 8 + length + end != size:
+        raise BadInput(f"{name} has {size:,} bytes, its header says {8 + length + end:,}: it was cut short or changed")
+    return len(spans)
+
+
+def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:
+    try:
+        start, stop = map(_whole, entry["data_offsets"])
+        bits = _BITS[entry["dtype"]]
+        for dimension in entry["shape"]:
+            bits *= _whole(dimension)
+    except (KeyError, TypeError, ValueError):
+        raise BadInput(f"{name}: its header is damaged at tensor {tensor[:80]!r}") from None
+    if bits != 8 * (stop - start):
+        raise BadInput(f"{name}: tensor {tensor[:80]!r} has {stop - start} bytes, not what its shape and type ask for")
+    return start, stop, tensor
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise ValueError(value)
+    return value
