@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of a ladder model; with --embd.")
 @click.option("--embd", type=Count(1), metavar="N", help="Width of a ladder model.")
 @click.option("--heads", type=Count(1), metavar="N", help="Heads of a ladder model; default: head size 64, or less.")
-@click.option("--context", type=Count(1), metavar="TOKENS", help="Context length; default 1024.")
+@click.option("--context", type=Count(1), metavar="TOKENS", help="Context length; default 1024, or the one the shards were packed for.")
 @click.option("--recipe", type=click.Choice(["modern", "gpt"]), default="modern", show_default=True,
               help="Defaults of the reproductions, or those of the first GPT.")
 @click.option("--batch-tokens", type=Count(1), metavar="TOKENS", help="Tokens in an optimizer step; default 524,288.")
@@ -95,6 +95,7 @@ def _resolve(
     from dataclasses import replace
 
     from gpt2cli.model.device import choose_device, use_threads
+    from gpt2cli.records.packing import packed_context
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.config import resolve
     from gpt2cli.training.precision import native_bf16
@@ -111,7 +112,7 @@ def _resolve(
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))
     config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
-                     native_bf16=native_bf16(chosen))
+                     native_bf16=native_bf16(chosen), packed_context=packed_context(shard_set.index))
     return config, chosen
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.artefact_kind import SHARD, SHARD_SET
+from gpt2cli.records.packing import row_problems
 from gpt2cli.records.shard import ShardFile, ShardReader
 from gpt2cli.records.shard_set import (
     INDEX_NAME,
@@ -80,7 +81,7 @@ def verify_shard_set(path: Path, reading: Reading, *, quick: bool = False) -> Ve
         return Verdict(SHARD_SET, [str(error)])
     reading.total = sum(entry.bytes for entry in shards.entries)
     check = _check_structure if quick else _check_contents
-    problems = check(shards, reading)
+    problems = check(shards, reading) or row_problems(shards)
     facts: dict[str, Any] = {f"{split}_tokens": shards.n_tokens(split) for split in SPLITS}
     return Verdict(SHARD_SET, problems, {**facts, "files": len(shards.entries), "data_sha256": shards.data_sha256})
 

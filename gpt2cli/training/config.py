@@ -121,13 +121,15 @@ def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
     return name, ModelShape(options.layers, heads, options.embd)
 
 
-def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf16: bool) -> TrainConfig:
+def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf16: bool,
+            packed_context: int | None = None) -> TrainConfig:
     """Return the complete configuration of `options` on shards of `train_tokens` tokens over `n_vocab`.
 
-    Raises UsageFault when the options do not fit together or the shards are too small for them.
+    packed_context: the context for which the shards were packed in rows, None when they serve any.
+    Raises UsageFault when the options do not fit together, or do not fit the shards.
     """
     name, shape = named_shape(options)
-    n_ctx = options.context or GPT2_CONTEXT
+    n_ctx = _context(options.context, packed_context)
     shape = shape.with_data(n_ctx, n_vocab)
     batch_tokens = _batch_tokens(options.batch_tokens, n_ctx)
     steps = _steps(options, train_tokens, batch_tokens, n_ctx)
@@ -149,6 +151,13 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
         data_order=order_version(train_tokens, n_ctx),
     )
+
+
+def _context(given: int | None, packed: int | None) -> int:
+    if packed is not None and given not in (None, packed):
+        raise UsageFault(f"the shards were packed in rows for a context of {packed}, and --context is {given}; leave it "
+                         f"out, or pack again with --pack best-fit --context {given}, or with --pack concatenate")
+    return given or packed or GPT2_CONTEXT
 
 
 def _given(value: Any, default: Any) -> Any:

@@ -33,6 +33,16 @@ def test_micro_batch_is_a_function_of_the_configuration_and_divides_nothing_else
     assert config(micro_batch=2).batch_tokens == first.batch_tokens
 
 
+def test_rows_of_best_fit_fit_one_context() -> None:
+    def context(asked: int | None, packed: int | None) -> int:
+        return resolve(TrainOptions(context=asked), n_vocab=300, train_tokens=TOKENS, native_bf16=False,
+                       packed_context=packed).n_ctx
+
+    assert [context(None, None), context(512, None), context(None, 256), context(256, 256)] == [1024, 512, 256, 256]
+    with pytest.raises(UsageFault, match="packed in rows for a context of 256, and --context is 512"):
+        context(512, 256)
+
+
 def test_auto_dtype_follows_the_hardware() -> None:
     for native, dtype in ((True, "bf16"), (False, "fp32")):
         assert resolve(TrainOptions(), n_vocab=300, train_tokens=TOKENS, native_bf16=native).dtype == dtype
