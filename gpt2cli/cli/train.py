@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of a ladder model; with --embd.")
 @click.option("--embd", type=Count(1), metavar="N", help="Width of a ladder model.")
 @click.option("--heads", type=Count(1), metavar="N", help="Heads of a ladder model; default: head size 64, or less.")
-@click.option("--context", type=Count(1), metavar="TOKENS", help="Context length; default 1024, or the one the shards were packed for.")
+@click.option("--context", type=Count(1), metavar="TOKENS",
+              help="Context length; default 1024, or the one the shards were packed for.")
 @click.option("--recipe", type=click.Choice(["modern", "gpt"]), default="modern", show_default=True,
               help="Defaults of the reproductions, or those of the first GPT.")
 @click.option("--batch-tokens", type=Count(1), metavar="TOKENS", help="Tokens in an optimizer step; default 524,288.")

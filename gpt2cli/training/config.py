@@ -155,8 +155,8 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
 
 def _context(given: int | None, packed: int | None) -> int:
     if packed is not None and given not in (None, packed):
-        raise UsageFault(f"the shards were packed in rows for a context of {packed}, and --context is {given}; leave it "
-                         f"out, or pack again with --pack best-fit --context {given}, or with --pack concatenate")
+        raise UsageFault(f"the shards were packed in rows for a context of {packed}, and --context is {given}; leave "
+                         f"it out, or pack again with --pack best-fit --context {given}, or with --pack concatenate")
     return given or packed or GPT2_CONTEXT
 
 
