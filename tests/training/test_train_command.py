@@ -82,9 +82,14 @@ def test_another_tokenizer_is_refused(
     gpt2("bpe-tokenize", documents, "--vocab", tmp_path / "v", "-o", tmp_path / "x.tok.zst", check=True)
     gpt2("pack", tmp_path / "x.tok.zst", "--val-fraction", 0.1, "-o", tmp_path / "shards", check=True)
     run = tmp_path / "run"
-    gpt2("train", shard_directory, *TINY, "--steps", 2, "-o", run, check=True)
+    assert gpt2("train", shard_directory, *TINY, "--steps", 2, "--max-time", 0.001, "-o", run).returncode == 75
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     refused = gpt2("train", tmp_path / "shards", *TINY, "--steps", 2, "-o", run, "--override")
-    assert refused.returncode == 2 and b"tokenizer_sha256" in refused.stderr
+    assert refused.returncode == 2 and refused.stdout == b""
+    (line,) = refused.stderr.decode().splitlines()
+    assert f"{run} holds a run whose tokenizer (512 ids, sha256 " in line
+    assert f"is not that of {tmp_path / 'shards'} (300 ids, sha256 " in line
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
@@ -189,7 +194,7 @@ def test_a_damaged_newest_checkpoint_falls_back_and_says_so(gpt2: Run, shard_dir
 
 
 @pytest.mark.slow
-def test_a_damaged_shard_stops_training_with_65(gpt2: Run, shard_directory: Path, tmp_path: Path) -> None:
+def test_a_damaged_frame_stops_training_with_65(gpt2: Run, shard_directory: Path, tmp_path: Path) -> None:
     shards = Path(shutil.copytree(shard_directory, tmp_path / "shards"))
     victim = next(shards.glob("train*.tok.zst"))
     data = bytearray(victim.read_bytes())
@@ -197,8 +202,24 @@ def test_a_damaged_shard_stops_training_with_65(gpt2: Run, shard_directory: Path
     victim.write_bytes(data)
     result = gpt2("train", shards, *TINY, "--steps", 5, "-o", tmp_path / "run")
     assert result.returncode == 65
-    assert victim.name.encode() in result.stderr and b"frame" in result.stderr
-    assert result.stderr.count(b"\n") <= 2
+    (line,) = result.stderr.decode().splitlines()
+    assert re.search(rf"{victim}: frame \d+ at byte \d+ is damaged .*stopped after step 0 of 5", line)
+
+
+@pytest.mark.slow
+def test_a_damaged_footer_is_found_before_anything_is_written(
+    gpt2: Run, shard_directory: Path, tmp_path: Path
+) -> None:
+    shards = Path(shutil.copytree(shard_directory, tmp_path / "shards"))
+    victim = next(shards.glob("train*.tok.zst"))
+    data = bytearray(victim.read_bytes())
+    data[data.rindex(b"gpt2.shard-footer/1") + 40] ^= 1
+    victim.write_bytes(data)
+    result = gpt2("train", shards, *TINY, "--steps", 5, "-o", tmp_path / "run")
+    assert result.returncode == 65
+    (line,) = result.stderr.decode().splitlines()
+    assert str(victim) in line and "footer" in line
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
