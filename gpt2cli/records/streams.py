@@ -25,6 +25,8 @@ WINDOW_LOG = 27
 """Largest window accepted by default, 128 MiB; Reddit's dumps need 31 and ask for it."""
 MAX_LINE = 64 << 20
 """Longest accepted line in bytes."""
+MAX_BLOCK = 128 << 10
+"""Most bytes of content in one zstd block (RFC 8878)."""
 _CHUNK = 1 << 18
 
 
@@ -102,7 +104,8 @@ def proves_its_end(stream: BinaryIO) -> bool:
 class ZstdInput(io.RawIOBase):
     """Decompresses concatenated zstd frames, passes over skippable ones, and insists that the last one ends.
 
-    python-zstandard's own reader treats a truncated file as a clean end; this one raises BadInput.
+    python-zstandard's own reader treats a truncated file as a clean end; this one raises BadInput. It goes block by
+    block (RFC 8878), at most 128 KiB of content each, so no frame can make it hold more than that and its window.
     """
 
     def __init__(self, source: BinaryIO, name: str, window_log: int = WINDOW_LOG) -> None:
@@ -110,7 +113,7 @@ class ZstdInput(io.RawIOBase):
         self._name = name
         self._context = zstandard.ZstdDecompressor(max_window_size=1 << window_log)
         self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._input = b""
+        self._has_checksum = False
         self._output = memoryview(b"")
         self._offset = 0
 
@@ -121,59 +124,66 @@ class ZstdInput(io.RawIOBase):
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill `buffer` with decompressed bytes; return how many, 0 at the end."""
         while not self._output:
-            if not self._fill():
+            if self._frame is not None:
+                self._next_block()
+            elif not self._start_frame():
                 return 0
         taken = min(len(buffer), len(self._output))
         buffer[:taken] = self._output[:taken]
         self._output = self._output[taken:]
         return taken
 
-    def _read(self, size: int) -> bytes:
-        data = self._source.read(size)
-        self._offset += len(data)
-        return data
+    def _start_frame(self) -> bool:
+        magic = self._read(4, "a zstd frame header", may_end=True)
+        if not magic:
+            return False
+        if magic in SKIPPABLE_MAGICS:
+            self._skip(int.from_bytes(self._read(4, "a zstd frame header"), "little"))
+            return True
+        if magic != ZSTD_MAGIC:
+            raise BadInput(f"{self._name} holds bytes at {self._offset - 4} that are no zstd frame")
+        descriptor = self._read(1, "a zstd frame header")
+        flags = descriptor[0]
+        single = flags >> 5 & 1
+        size = (0, 1, 2, 4)[flags & 3] + (1 - single) + (single, 2, 4, 8)[flags >> 6]
+        self._frame = self._context.decompressobj()
+        self._has_checksum = bool(flags & 4)
+        self._decompress(magic + descriptor + self._read(size, "a zstd frame header"))
+        return True
 
-    def _fill(self) -> bool:
-        if not self._input:
-            self._input = self._read(_CHUNK)
-        if self._frame is None:
-            return self._start_frame()
-        if not self._input:
-            raise BadInput(f"{self._name} ends inside a zstd frame at byte {self._offset}: it was cut short")
+    def _next_block(self) -> None:
+        head = self._read(3, "a zstd frame")
+        word = int.from_bytes(head, "little")
+        last, kind, size = word & 1, word >> 1 & 3, word >> 3
+        if kind == 3 or size > MAX_BLOCK:
+            raise BadInput(f"{self._name} is damaged near byte {self._offset}: no zstd block begins there")
+        body = self._read(1 if kind == 1 else size, "a zstd frame")
+        self._decompress(head + body + (self._read(4, "a zstd frame") if last and self._has_checksum else b""))
+        if last:
+            self._frame = None
+
+    def _decompress(self, data: bytes) -> None:
+        assert self._frame is not None
         try:
-            self._output = memoryview(self._frame.decompress(self._input))
+            self._output = memoryview(self._frame.decompress(data))
         except zstandard.ZstdError as error:
             raise BadInput(f"{self._name} is damaged near byte {self._offset}: {error}") from None
-        self._input = b""
-        if self._frame.eof:
-            self._input = self._frame.unused_data
-            self._frame = None
-        return True
 
-    def _start_frame(self) -> bool:
-        while 0 < len(self._input) < 8:
-            more = self._read(8 - len(self._input))
+    def _read(self, size: int, inside: str, may_end: bool = False) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._source.read(size - len(data))
             if not more:
-                raise BadInput(f"{self._name} ends inside a zstd frame header at byte {self._offset}: it was cut short")
-            self._input += more
-        if not self._input:
-            return False
-        if self._input[:4] in SKIPPABLE_MAGICS:
-            self._skip(8 + int.from_bytes(self._input[4:8], "little"))
-        elif self._input[:4] == ZSTD_MAGIC:
-            self._frame = self._context.decompressobj()
-        else:
-            where = self._offset - len(self._input)
-            raise BadInput(f"{self._name} holds bytes at {where} that are no zstd frame")
-        return True
+                if may_end and not data:
+                    break
+                raise BadInput(f"{self._name} ends inside {inside} at byte {self._offset}: it was cut short")
+            self._offset += len(more)
+            data += more
+        return data
 
     def _skip(self, size: int) -> None:
-        while size > len(self._input):
-            size -= len(self._input)
-            self._input = self._read(min(size, _CHUNK))
-            if not self._input:
-                raise BadInput(f"{self._name} ends inside a skippable frame at byte {self._offset}: it was cut short")
-        self._input = self._input[size:]
+        while size:
+            size -= len(self._read(min(size, _CHUNK), "a skippable frame"))
 
 
 @contextlib.contextmanager
