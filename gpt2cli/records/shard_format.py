@@ -390,4 +390,5 @@ def _digest(value: object) -> str:
 def _text_or_none(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(value)
+    (value or "").encode()  # a lone surrogate is a ValueError too
     return value
