@@ -80,11 +80,15 @@ def test_quick_sees_structure_and_not_contents(gpt2, shard: Path, shard_director
     path.write_bytes(flipped)
     assert gpt2("verify", path.parent).returncode == 65
     assert gpt2("verify", "--quick", path.parent).returncode == 0
-    for damage in (whole[:-1], whole[:40] + b"X" + whole[41:], whole[:-20] + b"X" + whole[-19:]):
-        path.write_bytes(damage)
-        for target in (path, path.parent):
-            (record,) = records(gpt2("verify", "--quick", target).stdout)
-            assert not record["ok"] and path.name in record["problems"][0]
+    targets = []
+    for number, damage in enumerate((whole[:-1], whole[:40] + b"X" + whole[41:], whole[:-20] + b"X" + whole[-19:])):
+        broken = shutil.copytree(shard_directory, tmp_path / f"{number}") / path.name
+        broken.write_bytes(damage)
+        targets += [broken, broken.parent]
+    found = records(gpt2("verify", "--quick", *targets).stdout)
+    assert len(found) == 6
+    for record in found:
+        assert not record["ok"] and path.name in record["problems"][0]
 
 
 @pytest.mark.parametrize(("lines", "words"), [
@@ -156,13 +160,16 @@ def test_safetensors(gpt2, tmp_path: Path) -> None:
     model, file, _ = records(gpt2("verify", path.parent, path, path, check=True).stdout)
     assert (model["kind"], file["kind"], file["facts"]) == ("model", "weights", {"tensors": 2, "digests": False})
     assert records(gpt2("verify", input=data, check=True).stdout)[0]["facts"]["tensors"] == 2
-    for damage in (data[:-1], data + b"\0", data.replace(b"[2,3]", b"[2,4]"), data.replace(b'"F32"', b'"F99"'),
-                   data.replace(b'"shape"', b'"shade"'), data[:20]):
-        path.write_bytes(damage)
-        for target in (path, path.parent):
-            result = gpt2("verify", target)
-            assert result.returncode == 65
-            assert "model.safetensors" in records(result.stdout)[0]["problems"][0]
+    targets = []
+    for number, damage in enumerate((data[:-1], data + b"\0", data.replace(b"[2,3]", b"[2,4]"), data[:20],
+                                     data.replace(b'"F32"', b'"F99"'), data.replace(b'"shape"', b'"shade"'))):
+        broken = shutil.copytree(path.parent, tmp_path / f"{number}") / path.name
+        broken.write_bytes(damage)
+        targets += [broken, broken.parent]
+    result = gpt2("verify", *targets)
+    assert result.returncode == 65
+    for record in records(result.stdout):
+        assert "model.safetensors" in record["problems"][0]
 
 
 @pytest.mark.slow
