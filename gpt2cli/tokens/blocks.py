@@ -41,9 +41,14 @@ class DocumentBlock:
 
     def take(self, numbers: np.ndarray) -> DocumentBlock:
         """Return the documents `numbers` (int [k]) in that order."""
-        pieces = self.pieces(numbers)
-        tokens = np.concatenate(pieces) if pieces else self.tokens[:0]
-        return DocumentBlock(tokens, self.lengths[numbers], self.hashes[numbers])
+        if not len(numbers):
+            return DocumentBlock(self.tokens[:0], self.lengths[:0], self.hashes[:0])
+        edges = np.flatnonzero(np.diff(numbers) != 1)
+        first = numbers[np.concatenate([[0], edges + 1])]
+        starts = (self._stops[first] - self.lengths[first]).tolist()
+        stops = self._stops[numbers[np.concatenate([edges, [-1]])]].tolist()
+        runs = [self.tokens[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        return DocumentBlock(np.concatenate(runs), self.lengths[numbers], self.hashes[numbers])
 
 
 def join_blocks(blocks: Sequence[DocumentBlock]) -> DocumentBlock:
