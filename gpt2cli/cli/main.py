@@ -25,6 +25,7 @@ from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "webtext-scrape": ("corpus", "webtext_scrape", "Reddit links to clean, de-duplicated documents."),
     "bpe-train": ("tokens", "bpe_train", "Train a byte-level BPE vocabulary."),
+    "vocab": ("tokens", "vocab", "Describe a vocabulary, or export it for other tools."),
     "bpe-tokenize": ("tokens", "bpe_tokenize", "Documents or text to a token shard."),
     "pack": ("tokens", "pack", "Token shards to a training set with a validation split."),
     "shard": ("tokens", "shard", "Look into token shards; import and export other formats."),
@@ -141,7 +142,7 @@ def _explain(name: str, error: Exception) -> int:
         return error.status
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else name
-        message = error.format_message()
+        message = " ".join(error.format_message().split())
         hint = "" if message.endswith("?") or "--help" in message else f" (see {path} --help)"
         say(f"{path}: {message.removesuffix('.')}{hint}")
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -42,12 +41,9 @@ class Shard(Gpt2Command):
         """Return the command of a verb."""
         return self.verbs[name]
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        """Return the verbs that `incomplete` begins, and the options."""
-        from click.shell_completion import CompletionItem
 
-        verbs = [CompletionItem(name) for name in self.verbs if name.startswith(incomplete)]
-        return [*verbs, *super().shell_complete(ctx, incomplete)]
+def _complete_verb(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in Shard.verbs if name.startswith(incomplete)]
 
 
 @click.command(
@@ -57,7 +53,7 @@ class Shard(Gpt2Command):
     epilog="Each verb has its own --help: info (counts, vocabulary, digests), head and cat (documents as ids, text or "
     "JSONL), export and import (llm.c, nanoGPT, Megatron-LM, parquet).",
 )
-@click.argument("words", nargs=-1, metavar="info|head|cat|export|import [ARGS]...")
+@click.argument("words", nargs=-1, metavar="info|head|cat|export|import [ARGS]...", shell_complete=_complete_verb)
 def command(words: tuple[str, ...]) -> None:
     """Look into token shards, or pass their tokens to and from the files of other programs."""
     wrong = f"{words[0]!r} is no verb of gpt2 shard" if words else "a verb is needed"
@@ -158,15 +154,17 @@ def cat(console: Console, paths: tuple[str, ...], chosen: tuple[int, int | None]
 
 def _show(console: Console, paths: tuple[str, ...], chosen: tuple[int, int | None], form: str | None,
           split: str | None, output: str, force: bool) -> None:
+    from typing import BinaryIO, cast
+
     from gpt2cli.cli.terminal_text import TerminalText
     from gpt2cli.records.streams import open_output
     from gpt2cli.tokens.show import ShowConfig, show_documents
 
     config = ShowConfig(form or "ids", *chosen, split)
-    watched = output == "-" and os.isatty(sys.stdout.fileno())
+    watched = output == "-" and sys.stdout.isatty()
     with open_output(output, force=force) as stream:
         shown = TerminalText(stream) if watched and form == "text" else None
-        summary = show_documents(paths, shown or stream, config, end_record=output == "-")
+        summary = show_documents(paths, cast(BinaryIO, shown) if shown else stream, config, end_record=output == "-")
         if shown is not None:
             shown.finish()
     if not summary.documents and chosen[0]:

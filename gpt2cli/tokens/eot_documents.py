@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpt2cli.errors import BadInput
-
-MAX_DOCUMENT = 1 << 28
-"""Longest document taken from a foreign file, in tokens: it is held in memory."""
+Part = tuple[np.ndarray, bool]
+"""Some of a document's ids, without end-of-text, and whether the document ends with them. No document is held whole."""
+NOTHING = np.empty(0, dtype="<u2")
 
 
 @dataclass
@@ -60,69 +59,59 @@ def documents(count: int) -> str:
     return f"{count:,} document{'' if count == 1 else 's'}"
 
 
-def pieces(chunks: Iterable[np.ndarray], eot: int, name: str) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield (ids between two end-of-texts, whether one follows); the last piece, maybe empty, has none after it.
-
-    Raises BadInput for a piece above MAX_DOCUMENT tokens.
-    """
-    pending: list[np.ndarray] = []
-    size = 0
+def pieces(chunks: Iterable[np.ndarray], eot: int) -> Iterator[Part]:
+    """Yield (ids, whether end-of-text follows them) for every stretch without one; none of them spans two chunks."""
     for chunk in chunks:
         start = 0
         for end in np.flatnonzero(chunk == eot).tolist():
-            part = chunk[start:end]
-            yield (np.concatenate([*pending, part]) if pending else part), True
-            pending, size, start = [], 0, end + 1
+            yield chunk[start:end], True
+            start = end + 1
         if start < len(chunk):
-            pending.append(chunk[start:])
-            size += len(chunk) - start
-        if size > MAX_DOCUMENT:
-            raise BadInput(f"{name} has more than {MAX_DOCUMENT:,} tokens without end-of-text ({eot}): that is no "
-                           "document; is it tokenized with another vocabulary (--vocab)?")
-    yield (np.concatenate(pending) if pending else np.empty(0, dtype="<u2")), False
+            yield chunk[start:], False
 
 
-def documents_before_eot(chunks: Iterable[np.ndarray], eot: int, name: str, tally: ForeignTally
-                         ) -> Iterator[np.ndarray]:
-    """Yield the documents of a stream that has end-of-text after each, without it.
+def documents_before_eot(chunks: Iterable[np.ndarray], eot: int, tally: ForeignTally) -> Iterator[Part]:
+    """Yield the documents of a stream that has end-of-text after each.
 
     Tokens after the last end-of-text are a document too, counted as unended.
     """
-    for ids, closed in pieces(chunks, eot, name):
-        if closed:
-            yield ids
-        elif len(ids):
-            tally.unended += 1
-            yield ids
+    closed = True
+    for ids, closed in pieces(chunks, eot):
+        yield ids, closed
+    if not closed:
+        tally.unended += 1
+        yield NOTHING, True
 
 
-def documents_after_eot(chunks: Iterable[np.ndarray], eot: int, name: str, tally: ForeignTally
-                        ) -> Iterator[np.ndarray]:
-    """Yield the documents of a stream that has end-of-text before each, without it.
+def documents_after_eot(chunks: Iterable[np.ndarray], eot: int, tally: ForeignTally) -> Iterator[Part]:
+    """Yield the documents of a stream that has end-of-text before each.
 
     Every end-of-text begins a document, an empty one where another or the end follows at once. Tokens before the first
     end-of-text are a document too, counted as headless.
     """
-    first = True
-    for ids, _ in pieces(chunks, eot, name):
-        if first and len(ids):
+    begun = False
+    for ids, closed in pieces(chunks, eot):
+        if len(ids) and not begun:
             tally.headless += 1
-        if len(ids) or not first:
-            yield ids
-        first = False
+            begun = True
+        if begun:
+            yield ids, closed
+        begun = begun or closed
+    if begun:
+        yield NOTHING, True
 
 
-def documents_of_entry(ids: np.ndarray, eot: int, tally: ForeignTally) -> Iterator[np.ndarray]:
+def documents_of_entry(chunks: Iterable[np.ndarray], eot: int, tally: ForeignTally) -> Iterator[Part]:
     """Yield the documents in one entry (a row, an indexed document) of a format that has boundaries of its own.
 
     One end-of-text at its end is the usual case. None: counted as unended. Others inside part it, which is counted.
     """
-    ends = np.flatnonzero(ids == eot)
-    if not len(ends) or ends[-1] != len(ids) - 1:
+    count, closed = 0, False
+    for ids, closed in pieces(chunks, eot):
+        yield ids, closed
+        count += closed
+    if not closed:
         tally.unended += 1
-        ends = np.append(ends, len(ids))
-    tally.parted += len(ends) > 1
-    start = 0
-    for end in ends.tolist():
-        yield ids[start:end]
-        start = end + 1
+        count += 1
+        yield NOTHING, True
+    tally.parted += count > 1

@@ -14,7 +14,7 @@ import numpy as np
 from gpt2cli.errors import UsageFault
 from gpt2cli.records.shard import ShardWriter
 from gpt2cli.reporter import Reporter
-from gpt2cli.tokens.eot_documents import ForeignTally
+from gpt2cli.tokens.eot_documents import ForeignTally, Part
 from gpt2cli.tokens.llmc_bin import read_llmc
 from gpt2cli.tokens.megatron_indexed import read_megatron
 from gpt2cli.tokens.nanogpt_bin import read_nanogpt
@@ -61,15 +61,20 @@ def import_tokens(paths: Sequence[str], stream: BinaryIO, config: ImportConfig, 
     digest, total = hashlib.sha256(), 0
     table = vocabulary.token_bytes()
     lengths = np.array([len(token) for token in table], dtype=np.int64)
-    for ids in _documents(paths, config, vocabulary, tally):
-        size = int(lengths[ids].sum())
-        digest.update(size.to_bytes(8, "little"))
+    text, size = hashlib.sha256(), 0
+    for ids, ends in _documents(paths, config, vocabulary, tally):
         for start in range(0, len(ids), _DECODED_AT_ONCE):
-            digest.update(b"".join([table[number] for number in ids[start : start + _DECODED_AT_ONCE].tolist()]))
+            text.update(b"".join([table[number] for number in ids[start : start + _DECODED_AT_ONCE].tolist()]))
         if len(ids):
+            size += int(lengths[ids].sum())
             tally.see(ids)
+        if not ends:
+            writer.write_part(ids)
+            continue
         writer.write_document(ids, size)
+        digest.update(text.digest())
         total += size
+        text, size = hashlib.sha256(), 0
         reporter.progress(writer.tokens, None, "tokens", documents=f"{writer.documents:,}")
     footer = writer.close(digest.hexdigest())
     for line in [*tally.sentences(), *_doubts(paths, config, vocabulary, tally, footer.tokens)]:
@@ -78,7 +83,7 @@ def import_tokens(paths: Sequence[str], stream: BinaryIO, config: ImportConfig, 
 
 
 def _documents(paths: Sequence[str], config: ImportConfig, vocabulary: Vocabulary, tally: ForeignTally
-               ) -> Iterator[np.ndarray]:
+               ) -> Iterator[Part]:
     if config.column is not None and config.form != "parquet":
         raise UsageFault(f"--column is for parquet; {config.form} has no columns")
     if config.form == "parquet":

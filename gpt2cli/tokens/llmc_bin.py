@@ -17,7 +17,7 @@ import numpy as np
 from gpt2cli.errors import BadInput
 from gpt2cli.records.shard import ShardHeader
 from gpt2cli.records.streams import display_name, open_raw_input
-from gpt2cli.tokens.eot_documents import ForeignTally, documents_after_eot
+from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_after_eot
 from gpt2cli.tokens.id_stream import check_end, read_ids
 from gpt2cli.tokens.vocabulary import Vocabulary
 
@@ -27,13 +27,12 @@ HEADER_BYTES = 1024
 MOST_TOKENS = (1 << 31) - 1
 
 
-def read_llmc(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[np.ndarray]:
-    """Yield the documents of .bin files that follow one another, without end-of-text.
+def read_llmc(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[Part]:
+    """Yield the documents of .bin files that follow one another.
 
     Raises BadInput for a wrong magic, version or size, and for an id outside the vocabulary.
     """
-    names = display_name(paths[0]) + (" and what follows" if len(paths) > 1 else "")
-    return documents_after_eot(_ids(paths, vocabulary.n_vocab), vocabulary.eot, names, tally)
+    return documents_after_eot(_ids(paths, vocabulary.n_vocab), vocabulary.eot, tally)
 
 
 def _ids(paths: Sequence[str], n_vocab: int) -> Iterator[np.ndarray]:

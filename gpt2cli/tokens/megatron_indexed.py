@@ -18,7 +18,7 @@ import numpy as np
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.shard import ShardHeader
 from gpt2cli.records.streams import open_raw_input
-from gpt2cli.tokens.eot_documents import MAX_DOCUMENT, ForeignTally, documents_of_entry
+from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_of_entry
 from gpt2cli.tokens.id_stream import check_end, read_ids
 from gpt2cli.tokens.vocabulary import Vocabulary
 
@@ -31,8 +31,8 @@ CODE_OF_WIDTH = {2: 8, 4: 4}
 _ITEMS = 1 << 16
 
 
-def read_megatron(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[np.ndarray]:
-    """Yield the documents of data sets named by prefix, .bin or .idx, without end-of-text.
+def read_megatron(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[Part]:
+    """Yield the documents of data sets named by prefix, .bin or .idx.
 
     Raises BadInput when .idx is damaged or does not fit .bin, or an id is outside the vocabulary.
     """
@@ -42,31 +42,35 @@ def read_megatron(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTa
         prefix = path[:-4] if path.endswith((".bin", ".idx")) else path
         index = _Index(prefix)
         try:
-            for entry in _entries(index, vocabulary.n_vocab):
-                yield from documents_of_entry(entry, vocabulary.eot, tally)
+            yield from _documents(index, vocabulary, tally)
         finally:
             index.close()
 
 
-def _entries(index: _Index, n_vocab: int) -> Iterator[np.ndarray]:
-    """Yield each document's ids as they stand."""
+def _documents(index: _Index, vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[Part]:
     name = f"{index.prefix}.bin"
     with open_raw_input(name) as stream:
-        chunks = read_ids(stream, index.dtype, n_vocab, name, count=index.n_tokens)
-        rest = np.empty(0, dtype=index.dtype)
+        tokens = _Tokens(read_ids(stream, index.dtype, vocabulary.n_vocab, name, count=index.n_tokens))
         for size in index.document_sizes():
-            if size > MAX_DOCUMENT:
-                raise BadInput(f"{index.prefix}.idx has a document of {size:,} tokens; more than {MAX_DOCUMENT:,} "
-                               "don't fit in memory")
-            parts = []
-            while size > len(rest):
-                parts.append(rest)
-                size -= len(rest)
-                rest = next(chunks)
-            parts.append(rest[:size])
-            rest = rest[size:]
-            yield np.concatenate(parts) if len(parts) > 1 else parts[0]
+            yield from documents_of_entry(tokens.take(size), vocabulary.eot, tally)
         check_end(stream, name, index.n_tokens * np.dtype(index.dtype).itemsize)
+
+
+class _Tokens:
+    """A stream of ids from which so many at a time are taken."""
+
+    def __init__(self, chunks: Iterator[np.ndarray]) -> None:
+        self._chunks = chunks
+        self._rest = np.empty(0, dtype="<u2")
+
+    def take(self, count: int) -> Iterator[np.ndarray]:
+        """Yield the next `count` ids, in pieces."""
+        while count:
+            if not len(self._rest):
+                self._rest = next(self._chunks)
+            part, self._rest = self._rest[:count], self._rest[count:]
+            count -= len(part)
+            yield part
 
 
 class _Index:

@@ -18,14 +18,14 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.shard import ShardHeader
 from gpt2cli.records.shard_format import HEADER_MAGIC, HEADER_SCHEMA, SMALL_VOCABULARY
 from gpt2cli.records.streams import display_name, open_raw_input
-from gpt2cli.tokens.eot_documents import ForeignTally, documents_before_eot
+from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_before_eot
 from gpt2cli.tokens.id_stream import read_ids
 from gpt2cli.tokens.llmc_bin import MAGIC_OF_WIDTH
 from gpt2cli.tokens.vocabulary import Vocabulary
 
 
-def read_nanogpt(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[np.ndarray]:
-    """Yield the documents of .bin files, without end-of-text; each file's last document ends with the file.
+def read_nanogpt(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally) -> Iterator[Part]:
+    """Yield the documents of .bin files; each file's last document ends with the file.
 
     Raises BadInput for an odd size, an id outside the vocabulary, or a file of another kind.
     """
@@ -36,7 +36,7 @@ def read_nanogpt(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTal
             stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
             _refuse_other_kinds(stream.peek(64)[:64], name)
             ids = read_ids(stream, "<u2", vocabulary.n_vocab, name)
-            yield from documents_before_eot(ids, vocabulary.eot, name, tally)
+            yield from documents_before_eot(ids, vocabulary.eot, tally)
 
 
 def write_nanogpt(directory: Path, split: str, header: ShardHeader, frames: Iterable[np.ndarray]) -> list[str]:

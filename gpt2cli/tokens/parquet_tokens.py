@@ -16,7 +16,7 @@ import numpy as np
 from gpt2cli.errors import BadInput, Gpt2Error, UsageFault
 from gpt2cli.records.shard import ShardHeader
 from gpt2cli.tokens.encode import Encoder
-from gpt2cli.tokens.eot_documents import MAX_DOCUMENT, ForeignTally, documents_of_entry
+from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_of_entry
 from gpt2cli.tokens.vocabulary import Vocabulary
 
 COLUMNS = ("input_ids", "tokens", "text")
@@ -24,19 +24,21 @@ COLUMNS = ("input_ids", "tokens", "text")
 SPLIT_NAMES = {"val": "validation"}
 """What `datasets` calls a split of ours."""
 TOKENIZER_KEY = b"gpt2.tokenizer_sha256"
+MAX_ROW = 1 << 28
+"""Longest document exported, in tokens: a row is held in memory."""
 _ROWS = 256
 _GROUP_TOKENS = 1 << 20
 
 
 def read_parquet(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTally, column: str | None = None
-                 ) -> Iterator[np.ndarray]:
-    """Yield the documents of parquet files, without end-of-text. Text is encoded in `vocabulary`.
+                 ) -> Iterator[Part]:
+    """Yield the documents of parquet files. Text is encoded in `vocabulary`.
 
     Rows that are null, or texts that are empty, are skipped and counted. Raises UsageFault where there is no such
     column or it holds neither ids nor text, BadInput for damage, an id outside the vocabulary, or another tokenizer.
     """
     arrow = _arrow()
-    encoder = Encoder(vocabulary)
+    encoder: Encoder | None = None
     for path in paths:
         if path == "-":
             raise UsageFault("parquet is read from its end, so it can't come from standard input; name a file")
@@ -47,15 +49,16 @@ def read_parquet(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTal
             row = 0
             for batch in file.iter_batches(batch_size=_ROWS, columns=[name], use_threads=False):
                 values = batch.column(0)
-                if arrow.types.is_list(values.type) or arrow.types.is_large_list(values.type):
+                if _is_list(arrow, values.type):
                     yield from _id_rows(arrow, values, vocabulary, tally, f"{path}: {name} of row", row)
                 else:
+                    encoder = encoder or Encoder(vocabulary)
                     yield from _text_rows(arrow, values, encoder, tally)
                 row += len(values)
 
 
 def _id_rows(arrow: Any, rows: Any, vocabulary: Vocabulary, tally: ForeignTally, where: str, first: int
-             ) -> Iterator[np.ndarray]:
+             ) -> Iterator[Part]:
     for number, entry in enumerate(rows, first):
         if not entry.is_valid:
             tally.skip("rows without ids")
@@ -63,15 +66,13 @@ def _id_rows(arrow: Any, rows: Any, vocabulary: Vocabulary, tally: ForeignTally,
         if entry.values.null_count:
             raise BadInput(f"{where} {number} has a null among its ids")
         ids = entry.values.to_numpy(zero_copy_only=False)
-        if len(ids) > MAX_DOCUMENT:
-            raise BadInput(f"{where} {number} has more than {MAX_DOCUMENT:,} ids")
         if len(ids) and (int(ids.max()) >= vocabulary.n_vocab or int(ids.min()) < 0):
             raise BadInput(f"{where} {number} has an id outside the vocabulary of {vocabulary.n_vocab:,}; name the "
                            "right one with --vocab")
-        yield from documents_of_entry(ids, vocabulary.eot, tally)
+        yield from documents_of_entry([ids], vocabulary.eot, tally)
 
 
-def _text_rows(arrow: Any, rows: Any, encoder: Encoder, tally: ForeignTally) -> Iterator[np.ndarray]:
+def _text_rows(arrow: Any, rows: Any, encoder: Encoder, tally: ForeignTally) -> Iterator[Part]:
     for data in rows.cast(arrow.large_binary()).to_pylist():
         if not data:
             tally.skip("rows without text" if data is None else "rows with empty text")
@@ -81,7 +82,7 @@ def _text_rows(arrow: Any, rows: Any, encoder: Encoder, tally: ForeignTally) -> 
         except UnicodeDecodeError:
             text = data.decode("utf-8", "replace")
             tally.invalid_bytes += text.count("\ufffd") - data.count("\ufffd".encode())
-        yield encoder.encode(text)
+        yield encoder.encode(text), True
 
 
 def _column(file: Any, wanted: str | None, path: str) -> str:
@@ -92,12 +93,15 @@ def _column(file: Any, wanted: str | None, path: str) -> str:
         raise UsageFault(f"{path} has no column {wanted or ', '.join(COLUMNS)}; it has {', '.join(types) or 'none'}: "
                          "name one with --column")
     kind = types[found[0]]
-    lists = arrow.types.is_list(kind) or arrow.types.is_large_list(kind)
-    if not (arrow.types.is_integer(kind.value_type) if lists
+    if not (arrow.types.is_integer(kind.value_type) if _is_list(arrow, kind)
             else arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
         raise UsageFault(f"{path}: column {found[0]} is {kind}, neither text nor lists of integers; name another with "
                          "--column")
     return found[0]
+
+
+def _is_list(arrow: Any, kind: Any) -> bool:
+    return bool(arrow.types.is_list(kind) or arrow.types.is_large_list(kind) or arrow.types.is_fixed_size_list(kind))
 
 
 def _check_tokenizer(file: Any, vocabulary: Vocabulary, path: str) -> None:
@@ -182,8 +186,8 @@ def _row_groups(frames: Iterable[np.ndarray], eot: int, least: int) -> Iterator[
             yield whole[: ends[-1]], ends
             whole = whole[ends[-1] :]
         parts, size = [whole], len(whole)
-        if size >= MAX_DOCUMENT:
-            raise BadInput(f"a document of more than {MAX_DOCUMENT:,} tokens is too long for a row of parquet")
+        if size >= MAX_ROW:
+            raise BadInput(f"a document of more than {MAX_ROW:,} tokens is too long for a row of parquet")
     if size:
         whole = np.concatenate(parts)
         yield whole, np.flatnonzero(whole == eot) + 1
