@@ -19,9 +19,14 @@ from gpt2cli.errors import UsageFault
 def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator[BinaryIO]:
     """Yield a binary file that appears as `path`, complete and on disk, only if the block succeeds.
 
+    A device or named pipe is written to as it is, and a symbolic link's target is what is replaced.
     Raises UsageFault when `path` exists and `force` is false, OSError from the file system.
     """
-    final = Path(path)
+    final = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    if final.exists() and not final.is_file() and not final.is_dir():
+        with open(final, "wb") as file:  # a rename would put a file in the place of /dev/null itself
+            yield file
+        return
     if not force and final.exists():
         raise UsageFault(f"{final} exists; give --force to replace it, or another -o")
     if final.is_dir():

@@ -158,3 +158,24 @@ def test_directory_rename_failure_leaves_no_temporary(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="Input/output"), atomic_directory(tmp_path / "step-1") as work:
         (work / "file").write_bytes(b"")
     assert names(tmp_path) == []
+
+
+def test_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    """As root a rename over /dev/null would succeed, and break the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_file(pipe, force=False) as file:
+        file.write(b"data")
+    assert os.read(reader, 100) == b"data"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("target")
+    write_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
