@@ -40,6 +40,7 @@ class Shots:
     """Where solved examples come from, and how they are written. None: as the task itself writes its records.
 
     sampler: "first_n" (the first of the split or of `samples`) or "default" (drawn with the seed).
+    exclude_own: a record is no example for itself (lm_eval excludes it when examples come from the test split).
     """
 
     split: str | None = None
@@ -51,6 +52,7 @@ class Shots:
     gen_prefix: str | None = None
     target_delimiter: str = " "
     fewshot_delimiter: str = "\n\n"
+    exclude_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Task:
     """A task file, checked. `files` maps a split to its data files; `split` is the one that is evaluated.
 
     The doc_to_* rules are those of lm-evaluation-harness: the name of a field, else a template, else a constant.
+    docs: the records, where they came with the task (plain JSONL) and not from `files`.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Task:
     repeats: int = 1
     filters: tuple[Filter, ...] = ()
     notes: tuple[str, ...] = ()
+    docs: tuple[Doc, ...] | None = None
 
 
 @dataclass(frozen=True)

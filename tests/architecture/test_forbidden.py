@@ -10,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = sorted([*(ROOT / "gpt2cli").rglob("*.py"), *(ROOT / "demo").glob("*.py"), ROOT / "bin" / "gpt2"])
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "xml.sax", "telnetlib", "yaml"}
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "xml.sax", "telnetlib"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
-CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen", "subprocess.getoutput",
+CALLS = {"torch.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.safe_load", "os.system", "os.popen", "subprocess.getoutput",
          "subprocess.getstatusoutput", "tempfile.mktemp", "torch.hub.load", "numpy.load", "np.load",
          "random.seed", "np.random.seed", "numpy.random.seed", "torch.save"}
 METHODS = {"extractall", "to_pickle", "read_pickle", "tofile"}
@@ -62,6 +62,15 @@ def call_offences(node: ast.Call) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_yaml_is_read_in_one_place_by_the_safe_loader(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    names = {dotted(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    loaders = {name for name in names if name.startswith("yaml.") and name.endswith("Loader")}
+    assert loaders <= {"yaml.SafeLoader"}
+    assert ("import yaml" in source) == (path.name == "task_yaml.py") and "from yaml" not in source
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_code_runs_no_foreign_data(path: Path) -> None:
     if str(path.relative_to(ROOT)).startswith(IMPORT_COMMAND):
         return
@@ -70,7 +79,7 @@ def test_code_runs_no_foreign_data(path: Path) -> None:
 
 @pytest.mark.parametrize("source", [
     "import pickle", "from pickle import loads", "import a, marshal", "from torch import load", "eval('1')",
-    "exec(x)", "torch.load(f)", "torch.load(f, weights_only=True)", "yaml.load(f)", "np.load(f)",
+    "exec(x)", "torch.load(f)", "torch.load(f, weights_only=True)", "yaml.load(f)", "yaml.safe_load(f)", "np.load(f)",
     "subprocess.run(x, shell=True)", "subprocess.run(x, shell=flag)", "archive.extractall()", "__import__('os')",
     "f(allow_pickle=True)", "os.system('x')", "def f():\n    import dill\n",
     "from_pretrained(d, trust_remote_code=True)",
