@@ -16,8 +16,8 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.shard import ShardHeader, ShardReader, ShardWriter
 from gpt2cli.records.shard_set import load_shard_set
 from gpt2cli.reporter import Silent
-from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.blocks import document_hash
+from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.pack import PackConfig, PackSummary, pack_shards
 from gpt2cli.tokens.tokenize import shard_header
 from gpt2cli.tokens.vocabulary import gpt2_vocabulary
@@ -165,6 +165,88 @@ def test_refusals_leave_nothing(tmp_path: Path, gpt2, shard: Path) -> None:
         assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_directory_is_answered_with_advice(tmp_path: Path, gpt2, shard: Path) -> None:
+    gpt2("pack", shard, "-o", tmp_path / "set", check=True)
+    (tmp_path / "shards").mkdir()
+    for directory, words in [("set", "is a shard set, packed already; to pack it anew give its files"),
+                             ("shards", "is a directory; give the token shards in it")]:
+        result = gpt2("pack", tmp_path / directory, "-o", tmp_path / "other")
+        assert result.returncode == 2 and words in result.stderr.decode()
+
+
+@pytest.mark.parametrize("settings", [{}, {"shuffle": True}, {"method": "best-fit", "context": 16}])
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_damage_is_refused_before_anything_has_its_name(tmp_path: Path, settings: dict[str, object], fraction: float
+                                                        ) -> None:
+    (tmp_path / "good.tok.zst").write_bytes(shard_of(TEXTS))
+    whole = shard_of(TEXTS[:100])
+    for number, damaged in enumerate([whole[:-40], whole[:300] + b"?" + whole[301:], whole[: len(whole) // 2]]):
+        (tmp_path / "bad.tok.zst").write_bytes(damaged)
+        with pytest.raises(BadInput, match=r"bad\.tok\.zst"):
+            pack_shards([str(tmp_path / "good.tok.zst"), str(tmp_path / "bad.tok.zst")], str(tmp_path / "set"),
+                        PackConfig(val_fraction=fraction, **settings), Silent())  # type: ignore[arg-type]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tok.zst", "good.tok.zst"], number
+
+
+@pytest.mark.parametrize("settings", [{"shuffle": True}, {"jobs": 3}, {"method": "best-fit", "context": 16}])
+def test_the_split_is_one_and_the_same_however_it_is_packed(tmp_path: Path, settings: dict[str, object]) -> None:
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.2), "plain")
+    pack(tmp_path, TEXTS, PackConfig(val_fraction=0.2, **settings), "other")  # type: ignore[arg-type]
+    plain, other = split_texts(tmp_path / "plain"), split_texts(tmp_path / "other")
+    for split in ("train", "val"):
+        assert sorted(plain[split]) == sorted(text for text in other[split] if text)
+        assert (plain[split] == other[split]) == ("jobs" in settings)
+
+
+@pytest.mark.parametrize("settings", [{"shuffle": True}, {"method": "best-fit", "context": 16}])
+@pytest.mark.parametrize("texts", [TEXTS[:1], TEXTS[:1] * 5, TEXTS[:2], TEXTS[:30]])
+def test_no_split_is_empty_however_it_is_packed(tmp_path: Path, settings: dict[str, object], texts: list[str]) -> None:
+    summary = pack(tmp_path, texts, PackConfig(val_fraction=0.0, **settings))  # type: ignore[arg-type]
+    found = split_texts(tmp_path / "set")
+    assert sorted("".join(found["train"] + found["val"])) == sorted("".join(texts))
+    assert summary.documents["val"] == 1 and summary.documents["train"] == max(1, len(texts) - (len(set(texts)) > 1))
+
+
+def test_statistics_are_said_and_kept(tmp_path: Path, gpt2) -> None:
+    texts = ["one two three", "four", "five six " * 300]
+    (tmp_path / "x.tok.zst").write_bytes(shard_of(texts * 10))
+    result = gpt2("pack", "x.tok.zst", "-o", "set", "--pack", "best-fit", "--context", 64, "--val-fraction", 0.4,
+                  cwd=tmp_path, check=True)
+    index = json.loads((tmp_path / "set" / "index.json").read_text())
+    lengths = [len(Encoder(gpt2_vocabulary()).encode(text)) + 1 for text in texts]
+    assert lengths == [4, 2, 602]
+    counted: dict[str, int] = {}
+    for split in ("train", "val"):
+        totals = index["splits"][split]
+        for least, count in totals["lengths"].items():
+            counted[least] = counted.get(least, 0) + count
+        assert totals["documents"] == sum(totals["lengths"].values()) + totals["padding_tokens"]
+        assert totals["tokens"] % 64 == 1
+    assert counted == {"2": 10, "4": 10, "512": 10}
+    assert index["pack"]["documents_cut"] == 10
+    said = result.stderr.decode()
+    text_bytes = sum(len(text) for text in texts) * 10
+    for words in [f"{index['splits']['train']['text_bytes']:,} bytes of text", "512 to 1,023", "10  33.3 %",
+                  "10 documents cut", "tokens of padding", "bytes per token"]:
+        assert words in said, said
+    assert sum(index["splits"][split]["text_bytes"] for split in ("train", "val")) == text_bytes
+
+
+@pytest.mark.parametrize("options", [(), ("--shuffle",), ("--val-fraction", "0", "-j", "2")])
+def test_a_full_disk_is_an_io_error_and_leaves_nothing(tmp_path: Path, bash, options: tuple[str, ...]) -> None:
+    """A limit on the size of a file stands for the disk."""
+    generator = np.random.default_rng(0)
+    stream = io.BytesIO()
+    writer = ShardWriter(stream, shard_header(gpt2_vocabulary()))
+    for _ in range(200):
+        writer.write_document(generator.integers(0, 50_000, 3000))
+    writer.close(None)
+    (tmp_path / "x.tok.zst").write_bytes(stream.getvalue())
+    result = bash(f"ulimit -f 3; gpt2 pack x.tok.zst -o set {' '.join(options)}", cwd=tmp_path)
+    assert result.returncode == 74, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tok.zst"]
+
+
 def test_existing_set_needs_force(tmp_path: Path) -> None:
     pack(tmp_path, TEXTS, PackConfig())
     before = contents(tmp_path / "set")
@@ -185,14 +267,17 @@ def test_a_vocabulary_that_is_not_there_is_refused(tmp_path: Path) -> None:
         pack_shards([str(tmp_path / "x.tok.zst")], str(tmp_path / "set"), PackConfig(), Silent())
 
 
-def test_killed_pack_leaves_no_set_and_the_next_one_is_whole(tmp_path: Path, gpt2, gpt2_popen) -> None:
+@pytest.mark.parametrize("options", [
+    (), pytest.param(("--shuffle", "--pack", "best-fit", "--context", "32", "-j", "2"), marks=pytest.mark.slow)])
+def test_killed_pack_leaves_no_set_and_the_next_one_is_whole(tmp_path: Path, gpt2, gpt2_popen,
+                                                             options: tuple[str, ...]) -> None:
     """Standard input is a pipe that never ends, so pack is surely at work when it is killed."""
     shard = shard_of(TEXTS)
     (tmp_path / "x.tok.zst").write_bytes(shard)
-    gpt2("pack", "x.tok.zst", "-o", "calm", cwd=tmp_path, check=True)
-    for number in (signal.SIGKILL, signal.SIGTERM):
+    gpt2("pack", "x.tok.zst", "-o", "calm", *options, cwd=tmp_path, check=True)
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         reader, writer = os.pipe()
-        process = gpt2_popen("pack", "-o", "set", cwd=tmp_path, stdin=reader, stderr=-3)
+        process = gpt2_popen("pack", "-o", "set", *options, cwd=tmp_path, stdin=reader, stderr=-3)
         os.close(reader)
         os.write(writer, shard[: len(shard) // 2])
         deadline = time.monotonic() + 20
@@ -203,6 +288,6 @@ def test_killed_pack_leaves_no_set_and_the_next_one_is_whole(tmp_path: Path, gpt
         os.close(writer)
         assert not (tmp_path / "set").exists()
         assert bool(list(tmp_path.glob(".set.tmp-*"))) == (number == signal.SIGKILL)
-    gpt2("pack", "x.tok.zst", "-o", "set", cwd=tmp_path, check=True)
+    gpt2("pack", "x.tok.zst", "-o", "set", *options, cwd=tmp_path, check=True)
     assert contents(tmp_path / "set") == contents(tmp_path / "calm")
     assert not list(tmp_path.glob(".set.tmp-*"))
