@@ -229,7 +229,7 @@ class ShardReader:
             tokens = self._tokens(frame, where)
             self._entries.append([len(frame), tokens.nbytes, form.frame_checksum(frame)])
             self._number += 1
-            digest.update(tokens.tobytes())
+            digest.update(tokens.data)
             count += len(tokens)
             documents += int(np.count_nonzero(tokens == self.header.eot))
             last = int(tokens[-1])

@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import struct
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import zstandard
+
+from gpt2cli.records.shard import ShardHeader, ShardWriter
 
 
 class Shard:
@@ -95,6 +100,62 @@ class Shard:
         return texts
 
 
+class SeekingReader:
+    """Random access as the page tells it: the tail, the table, the footer, then single frames; nothing else is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115
+        size = self._file.seek(0, 2)
+        count, descriptor, magic = struct.unpack("<IBI", self._at(size - 9, 9))
+        assert (descriptor, magic) == (0x80, 0x8F92EAB1)
+        table = self._at(size - 9 - 12 * count - 8, 12 * count + 17)
+        assert struct.unpack_from("<II", table) == (0x184D2A5E, len(table) - 8)
+        entries = list(struct.iter_unpack("<III", table[8:-9]))
+        assert sum(compressed for compressed, _, _ in entries) + len(table) == size
+        header = self._at(0, entries[0][0])
+        self.header = json.loads(header[8:])
+        footer = self._at(size - len(table) - entries[-1][0], entries[-1][0])[8:]
+        assert hashlib.sha256(footer[32:]).digest() == footer[:32]
+        self.footer = json.loads(footer[36 : 36 + struct.unpack_from("<I", footer, 32)[0]])
+        assert self.footer["header_sha256"] == hashlib.sha256(header).hexdigest()
+        assert self.footer["frames_sha256"] == hashlib.sha256(table[8 + 12 : -9 - 12]).hexdigest()
+        self._width = {"uint16": 2, "uint32": 4}[self.header["dtype"]]
+        self._frames = []
+        offset = entries[0][0]
+        for compressed, _, checksum in entries[1:-1]:
+            self._frames.append((offset, compressed, checksum))
+            offset += compressed
+
+    def _at(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        data = self._file.read(size)
+        assert len(data) == size
+        return data
+
+    def token(self, number: int) -> int:
+        """Return one token, from the one frame that holds it: all but the last hold 131,072."""
+        offset, size, checksum = self._frames[number // 131_072]
+        frame = self._at(offset, size)
+        assert struct.unpack("<I", frame[-4:])[0] == checksum
+        start = number % 131_072 * self._width
+        return int.from_bytes(zstandard.decompress(frame)[start : start + self._width], "little")
+
+
+def test_random_access_by_the_seek_table(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    for n_vocab in (50_257, 70_000):
+        path = tmp_path / f"{n_vocab}.tok.zst"
+        ids = [draw.randrange(n_vocab - 1) for _ in range(300_000)]
+        with open(path, "wb") as stream:
+            writer = ShardWriter(stream, ShardHeader(n_vocab, n_vocab - 1, "0" * 64))
+            writer.write_document(np.array(ids))
+            writer.close(None)
+        reader = SeekingReader(path)
+        for number in (0, 131_071, 131_072, 299_999, *(draw.randrange(300_000) for _ in range(20))):
+            assert reader.token(number) == ids[number]
+        assert reader.token(300_000) == n_vocab - 1
+
+
 def source_texts(documents: Path) -> list[bytes]:
     lines = zstandard.ZstdDecompressor().decompress(documents.read_bytes(), max_output_size=1 << 26).splitlines()
     return [json.loads(line)["text"].encode() for line in lines]
@@ -104,7 +165,7 @@ def test_a_shard(shard: Path, documents: Path) -> None:
     found, texts = Shard(shard.read_bytes()), source_texts(documents)
     assert found.texts() == texts
     assert found.footer["text_bytes"] == sum(map(len, texts))
-    digest = hashlib.sha256(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(text).digest() for text in texts))
     assert found.footer["input_sha256"] == digest.hexdigest()
 
 
@@ -124,8 +185,9 @@ def test_a_shard_set(shard_directory: Path, shard: Path, documents: Path) -> Non
             assert found.header[name] == index[name]
         for name in ("tokens", "documents", "text_bytes"):
             assert found.footer[name] == entry[name]
-        total = totals.setdefault(entry["split"], {"tokens": [], "texts": []})
+        total = totals.setdefault(entry["split"], {"tokens": [], "texts": [], "lengths": []})
         total["tokens"] += found.tokens
+        total["lengths"] += found.lengths
         total["texts"] += found.texts()
     code = {"uint16": "H", "uint32": "I"}[index["dtype"]]
     digests = {"tokenizer_sha256": index["tokenizer_sha256"]}
@@ -135,6 +197,8 @@ def test_a_shard_set(shard_directory: Path, shard: Path, documents: Path) -> Non
         assert index["splits"][split] == {
             "tokens": len(tokens), "documents": len(totals[split]["texts"]),
             "text_bytes": sum(map(len, totals[split]["texts"])), "sha256": digests[split],
+            "padding_tokens": 0,
+            "lengths": dict(Counter(str(2 ** (length.bit_length() - 1)) for length in totals[split]["lengths"])),
         }
         texts += totals[split]["texts"]
     canonical = json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()
