@@ -2,8 +2,8 @@
 
 One buffer of the order is held decoded, a row for each window. As its rows are served they make room for the blocks
 of the next buffer, so that decoding keeps pace with reading and a second buffer is never needed. Memory: the rows of
-one buffer, (T + 1) / T times 64 Mi tokens at most (129 MiB of uint16 at T = 1024), one block, and 24 bytes for each
-window while a buffer's order is computed.
+one buffer, (T + 1) / T times 64 Mi tokens at most (128 MiB of uint16 at T = 1024), one block, 24 bytes for each window
+while a buffer's order is computed, and what the stream keeps of its files (shard_set: 64 open, half a MiB each).
 """
 
 from __future__ import annotations
