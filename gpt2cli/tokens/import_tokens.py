@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from gpt2cli.errors import UsageFault
 from gpt2cli.records.shard import ShardWriter
 from gpt2cli.reporter import Reporter
@@ -19,12 +17,12 @@ from gpt2cli.tokens.llmc_bin import read_llmc
 from gpt2cli.tokens.megatron_indexed import read_megatron
 from gpt2cli.tokens.nanogpt_bin import read_nanogpt
 from gpt2cli.tokens.parquet_tokens import read_parquet
+from gpt2cli.tokens.token_table import TokenTable
 from gpt2cli.tokens.tokenize import shard_header
 from gpt2cli.tokens.vocabulary import Vocabulary, load_vocabulary
 
 VOCABULARY_NAME = "vocabulary.tiktoken"
 """What an export calls the vocabulary that it leaves beside files that can't carry it."""
-_DECODED_AT_ONCE = 1 << 16
 _TELLING_TOKENS = 10_000
 
 
@@ -59,14 +57,13 @@ def import_tokens(paths: Sequence[str], stream: BinaryIO, config: ImportConfig, 
     tally = ForeignTally()
     writer = ShardWriter(stream, shard_header(vocabulary, config.source))
     digest, total = hashlib.sha256(), 0
-    table = vocabulary.token_bytes()
-    lengths = np.array([len(token) for token in table], dtype=np.int64)
+    table = TokenTable(vocabulary)
     text, size = hashlib.sha256(), 0
     for ids, ends in _documents(paths, config, vocabulary, tally):
-        for start in range(0, len(ids), _DECODED_AT_ONCE):
-            text.update(b"".join([table[number] for number in ids[start : start + _DECODED_AT_ONCE].tolist()]))
         if len(ids):
-            size += int(lengths[ids].sum())
+            data = table.decode(ids)
+            text.update(data)
+            size += len(data)
             tally.see(ids)
         if not ends:
             writer.write_part(ids)

@@ -24,10 +24,13 @@ from gpt2cli.records.shard import ShardFile, ShardHeader, ShardReader
 from gpt2cli.records.shard_info import is_shard_set
 from gpt2cli.records.shard_set import SPLITS, load_shard_set
 from gpt2cli.records.streams import display_name, open_raw_input
+from gpt2cli.tokens.token_table import TokenTable, decimal_table
 from gpt2cli.tokens.vocabulary import END_OF_TEXT, vocabulary_of
 
 FORMS = ("ids", "text", "json")
 Document = tuple[ShardHeader, np.ndarray]
+_MOST_NUMBERS = 1 << 20
+"""Vocabularies up to this size have their ids in decimal made beforehand: a header may claim two thousand million."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def show_documents(paths: Sequence[str], stream: BinaryIO, config: ShowConfig, *
     count = 0
     for count, (header, ids) in enumerate(documents, 1):
         if config.form == "ids":
-            stream.write(" ".join(map(str, ids.tolist())).encode() + b"\n")
+            stream.write(_in_decimal(header, ids) + b"\n")
         else:
             if count > 1:
                 stream.write(END_OF_TEXT.encode())
@@ -90,16 +93,24 @@ def _show_json(documents: Iterator[Document], stream: BinaryIO, end_record: bool
 
 def document_bytes(header: ShardHeader, ids: np.ndarray) -> bytes:
     """Return the bytes that a document's ids stand for; `header` says in which vocabulary. Raises BadInput."""
-    table = _table(header)
-    return b"".join([table[number] for number in ids.tolist()])
+    return _table(header).decode(ids)
+
+
+def _in_decimal(header: ShardHeader, ids: np.ndarray) -> bytes:
+    if header.n_vocab > _MOST_NUMBERS:
+        return b" ".join([b"%d" % number for number in ids.tolist()])
+    return b" ".join(_numbers(header.n_vocab)[ids].tolist())
+
+
+_numbers = functools.lru_cache(maxsize=4)(decimal_table)
 
 
 @functools.lru_cache(maxsize=4)
-def _table(header: ShardHeader) -> list[bytes]:
+def _table(header: ShardHeader) -> TokenTable:
     vocabulary = vocabulary_of(header.vocabulary, header.tokenizer_sha256, "the shard")
     if (vocabulary.n_vocab, vocabulary.eot) != (header.n_vocab, header.eot):
         raise BadInput("the shard's n_vocab or eot is not its vocabulary's; make the shard again")
-    return vocabulary.token_bytes()
+    return TokenTable(vocabulary)
 
 
 def selected_documents(paths: Sequence[str], first: int, stop: int | None, split: str | None = None
