@@ -19,19 +19,22 @@ if TYPE_CHECKING:
               help="Size of the vocabulary: 256 bytes, merges and end-of-text together.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
               help="What the input is; auto tells by its content.")
-@output_option(help="Write the vocabulary here instead of to standard output.")
+@output_option(help="Write the vocabulary here instead of to standard output, best as DIR/tokenizer.json; a name in "
+                    ".tiktoken gives that form.")
 @force_option()
 @click.pass_obj
 def command(console: Console, files: tuple[str, ...], vocab_size: int, form: str, output: str, force: bool) -> None:
     """Learn merges from documents (JSONL, zstd or plain) or text files, in GPT-2's way.
 
-    The vocabulary file serves every --vocab; `gpt2 train` puts it into its checkpoints for transformers.
+    The vocabulary is a tokenizer.json: it serves every --vocab, and transformers and tokenizers read it too.
     """
     from gpt2cli.records.streams import open_output
+    from gpt2cli.tokens.export_vocabulary import vocabulary_file
     from gpt2cli.tokens.train_merges import MergeConfig, train_vocabulary
 
+    kind = "tiktoken" if output.removesuffix(".zst").endswith(".tiktoken") else "tokenizer.json"
     with open_output(output, force=force) as stream:
         summary = train_vocabulary(files, MergeConfig(vocab_size, form), console)
-        stream.write(summary.vocabulary.canonical().encode())
+        stream.write(vocabulary_file(summary.vocabulary, kind))
     console.note(f"{summary.vocabulary.n_vocab:,} ids learned from {summary.documents:,} documents, "
                  f"{summary.text_bytes:,} bytes")

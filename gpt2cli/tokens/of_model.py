@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.reporter import Reporter
-from gpt2cli.tokens.huggingface import read_tokenizer_files
+from gpt2cli.tokens.tokenizer_directory import read_tokenizer_directory
 from gpt2cli.tokens.vocabulary import Vocabulary, gpt2_vocabulary
 
 GPT2_VOCAB_SIZE = 50_257
@@ -21,7 +21,7 @@ def vocabulary_of_model(directory: Path, n_vocab: int, reporter: Reporter) -> Vo
     Raises UsageFault when there is nothing to go by, BadInput when the files do not fit the model.
     """
     if any((directory / name).is_file() for name in TOKENIZER_FILES):
-        vocabulary = read_tokenizer_files(directory)
+        vocabulary = read_tokenizer_directory(directory)
         if vocabulary.n_vocab > n_vocab:
             raise BadInput(f"{directory}: its tokenizer has {vocabulary.n_vocab} ids, its model only {n_vocab}")
         return vocabulary

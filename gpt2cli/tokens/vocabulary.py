@@ -12,15 +12,21 @@ import binascii
 import functools
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.streams import open_input
+from gpt2cli.tokens import openai_files
+from gpt2cli.tokens.split_pattern import check_split
 
 END_OF_TEXT = "<|endoftext|>"
-VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 MAX_VOCABULARY_BYTES = 64 << 20
 """Largest vocabulary file read, far above any real one."""
+MAX_TOKEN_BYTES = 1024
+"""Longest token. GPT-2's has 128 bytes, and `gpt2 bpe-train` makes none above 256; rebuilding merges is quadratic."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Vocabulary:
     @property
     def is_gpt2(self) -> bool:
         """Whether this is GPT-2's own vocabulary."""
-        return self.n_vocab == 50257 and self.sha256 == gpt2_vocabulary().sha256
+        return self.n_vocab == 50257 and self.sha256 == openai_files.GPT2_TOKENIZER_SHA256
 
     def tiktoken_text(self) -> str:
         """Return the .tiktoken form, without the special-token line."""
@@ -79,21 +85,27 @@ def byte_of_character() -> dict[str, int]:
     return {character: byte for byte, character in byte_alphabet().items()}
 
 
+def printable(token: bytes) -> str:
+    """Return a token in GPT-2's printable characters, one for each byte."""
+    alphabet = byte_alphabet()
+    return "".join(alphabet[byte] for byte in token)
+
+
 @functools.cache
 def gpt2_vocabulary() -> Vocabulary:
-    """Return GPT-2's vocabulary (Radford et al. 2019), rebuilt from the packaged vocab.bpe whose hash is checked."""
-    path = Path(__file__).parent / "data" / "vocab.bpe"
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != VOCAB_BPE_SHA256:
-        raise BadInput(f"{path} is not GPT-2's vocabulary: its sha256 differs; install gpt2cli again")
-    return _from_merge_text(data.decode(), str(path))
+    """Return GPT-2's vocabulary (Radford et al. 2019), rebuilt from a file of OpenAI's whose digest is checked.
+
+    The file is the packaged vocab.bpe, else one of tiktoken's cache; BadInput when there is neither.
+    """
+    text, name = openai_files.find_table()
+    return _from_text(text, name)
 
 
 def load_vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary:
-    """Return the vocabulary in `path`; None means $GPT2_VOCAB, else GPT-2's own.
+    """Return the vocabulary in `path`; None means $GPT2_VOCAB, else GPT-2's own (see openai_files.find_table).
 
-    `path` may be a file written by `gpt2 bpe-train`, a *.tiktoken file, vocab.bpe or merges.txt, a Hugging Face
-    tokenizer.json, or a directory that holds tokenizer.json or merges.txt. Files are known by their content.
+    `path` may be a tokenizer.json such as `gpt2 bpe-train` writes, a *.tiktoken file, vocab.bpe or merges.txt, plain or
+    zstd, or a directory that holds one of them. Files are known by their content.
     Raises UsageFault when it does not exist, BadInput when it is no byte-level BPE vocabulary in GPT-2's pattern.
     """
     if path is None:
@@ -104,18 +116,52 @@ def load_vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary:
     if not found.exists():
         raise UsageFault(f"there is no vocabulary at {found}")
     if found.is_dir():
-        from gpt2cli.tokens.huggingface import read_tokenizer_files
+        from gpt2cli.tokens.tokenizer_directory import read_tokenizer_directory
 
-        return read_tokenizer_files(found)
-    text = _read_text(found)
-    start = text.lstrip()[:1]
-    if start == "{":
-        from gpt2cli.tokens.huggingface import vocabulary_from_tokenizer_json
+        return read_tokenizer_directory(found)
+    with open_input(found) as stream:
+        return read_vocabulary(stream, str(found))
 
-        return vocabulary_from_tokenizer_json(text, str(found))
-    if text.startswith("#version"):
-        return _from_merge_text(text, str(found))
-    return vocabulary_from_canonical(text, str(found))
+
+def vocabulary_source(path: str | os.PathLike[str] | None) -> str:
+    """Return where load_vocabulary(path) looks: the path, that of $GPT2_VOCAB, or the file of GPT-2's own."""
+    return str(path or os.environ.get("GPT2_VOCAB") or openai_files.find_table()[1])
+
+
+def read_vocabulary(stream: BinaryIO, name: str) -> Vocabulary:
+    """Return the vocabulary in an open, decompressed stream, in any form of file that load_vocabulary takes."""
+    text = read_vocabulary_text(stream, name)
+    vocabulary = _from_text(text, name)
+    check_split(vocabulary.ranks, name)
+    return vocabulary
+
+
+def read_vocabulary_text(stream: BinaryIO, name: str) -> str:
+    """Return all of a stream as text; raise BadInput when it is larger than any vocabulary, or not UTF-8."""
+    data = stream.read(MAX_VOCABULARY_BYTES + 1)
+    if len(data) > MAX_VOCABULARY_BYTES:
+        raise BadInput(f"{name} is larger than any vocabulary ({MAX_VOCABULARY_BYTES} bytes)")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name} is no vocabulary: not UTF-8 at byte {error.start}") from None
+
+
+def _from_text(text: str, name: str) -> Vocabulary:
+    if re.match(r"[ \t\r\n]*\{", text):
+        from gpt2cli.tokens.tokenizer_json import vocabulary_from_tokenizer_json
+
+        return vocabulary_from_tokenizer_json(text, name)
+    first = text.partition("\n")[0].removesuffix("\r")
+    if first.startswith("#version") or _is_merge(first):
+        return checked(vocabulary_from_merges(parse_merges(text, name), name), name)
+    return vocabulary_from_canonical(text, name)
+
+
+def _is_merge(line: str) -> bool:
+    left, _, right = line.partition(" ")
+    ranked = right.isdigit() and len(left) % 4 == 0
+    return bool(left and right and not ranked and line != END_OF_TEXT and byte_of_character().keys() >= {*left, *right})
 
 
 def vocabulary_from_canonical(text: str, name: str) -> Vocabulary:
@@ -125,12 +171,13 @@ def vocabulary_from_canonical(text: str, name: str) -> Vocabulary:
     """
     ranks: dict[bytes, int] = {}
     eot: int | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(text.split("\n"), 1):
+        token, _, digits = line.removesuffix("\r").rpartition(" ")
+        if not token and not digits:
             continue
-        token, _, digits = line.rpartition(" ")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 9):
-            raise BadInput(f"{name} line {number} is no `BASE64 RANK` line of a vocabulary")
+            raise BadInput(f"{name} line {number} is no `BASE64 RANK` line of a vocabulary; neither is the file a "
+                           "tokenizer.json, vocab.bpe or merges.txt")
         if token == END_OF_TEXT:
             if eot is not None:
                 raise BadInput(f"{name} line {number} names {END_OF_TEXT} a second time")
@@ -163,12 +210,17 @@ def vocabulary_from_merges(merges: list[tuple[bytes, bytes]], name: str) -> Voca
     for left, right in merges:
         if left not in ranks or right not in ranks or left + right in ranks:
             raise BadInput(f"{name}: the merge of {left!r} and {right!r} uses an unknown token or makes a known one")
+        if len(left + right) > MAX_TOKEN_BYTES:
+            raise BadInput(f"{name}: a token of more than {MAX_TOKEN_BYTES} bytes is no GPT-2-like vocabulary's")
         ranks[left + right] = len(ranks)
     return Vocabulary(ranks, len(ranks))
 
 
 def checked(vocabulary: Vocabulary, name: str) -> Vocabulary:
     """Return `vocabulary` if it can encode every byte and its ids are 0 to n_vocab - 1; else raise BadInput."""
+    longest = max(map(len, vocabulary.ranks), default=0)
+    if longest > MAX_TOKEN_BYTES:
+        raise BadInput(f"{name}: a token of {longest} bytes is no GPT-2-like vocabulary's, {MAX_TOKEN_BYTES} the most")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary.ranks]
     if missing:
         raise BadInput(f"{name} lacks the byte 0x{missing[0]:02x}: a byte-level vocabulary has all 256")
@@ -209,11 +261,13 @@ def _merge_below(token: bytes, limit: int, ranks: dict[bytes, int]) -> list[byte
     return parts
 
 
-def _from_merge_text(text: str, name: str) -> Vocabulary:
+def parse_merges(text: str, name: str) -> list[tuple[bytes, bytes]]:
+    """Return the merges of a vocab.bpe or merges.txt, with or without its `#version` line; raise BadInput."""
     characters = byte_of_character()
     merges = []
-    for number, line in enumerate(text.split("\n")[1:], 2):
-        if not line:
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line or (number == 1 and line.startswith("#version")):
             continue
         left, _, right = line.partition(" ")
         try:
@@ -223,15 +277,4 @@ def _from_merge_text(text: str, name: str) -> Vocabulary:
         if not pair[0] or not pair[1]:
             raise BadInput(f"{name} line {number} is no merge of two byte-level tokens")
         merges.append(pair)
-    return checked(vocabulary_from_merges(merges, name), name)
-
-
-def _read_text(path: Path) -> str:
-    with open(path, "rb") as file:
-        data = file.read(MAX_VOCABULARY_BYTES + 1)
-    if len(data) > MAX_VOCABULARY_BYTES:
-        raise BadInput(f"{path} is larger than any vocabulary ({MAX_VOCABULARY_BYTES} bytes)")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is no vocabulary: not UTF-8 at byte {error.start}") from None
+    return merges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections import Counter
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.records.shard import ShardReader
 from gpt2cli.reporter import Silent
 from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.train_merges import MergeConfig, train_vocabulary
@@ -30,6 +34,8 @@ def textbook_merges(text: str, count: int) -> list[tuple[bytes, bytes]]:
         for word, frequency in words.items():
             for pair in pairwise(word):
                 pairs[pair] += frequency
+        if not pairs:
+            break
         best = max(pairs, key=lambda pair: (pairs[pair], -ids[pair[0]], -ids[pair[1]]))
         if pairs[best] < 2:
             break
@@ -76,15 +82,63 @@ def test_how_the_text_is_cut_into_files_and_records_does_not_matter(plays: Path,
     assert train(files, 600) == train(files[::-1], 600) == train([together], 600)
 
 
-def test_another_process_learns_the_same_bytes(plays: Path, gpt2, tmp_path: Path) -> None:
+def test_any_process_and_number_of_threads_learns_the_same_bytes(plays: Path, gpt2, tmp_path: Path) -> None:
     files = sorted(plays.iterdir())
     piped = gpt2("bpe-train", "--vocab-size", 700, input=b"".join(path.read_bytes() for path in files), check=True)
-    for seed in ("1", "2"):
-        gpt2("bpe-train", *files, "--vocab-size", 700, "-f", "-o", tmp_path / "v", check=True,
-             env={"PYTHONHASHSEED": seed})
-        assert (tmp_path / "v").read_bytes().count(b"\n") == 700
-        assert load_vocabulary(tmp_path / "v") == train(files, 700)
-    assert piped.stdout.count(b"\n") == 700
+    for environment in ({"PYTHONHASHSEED": "1", "RAYON_NUM_THREADS": "1"}, {"RAYON_NUM_THREADS": "5"},
+                        {"PYTHONHASHSEED": "2", "TOKENIZERS_PARALLELISM": "false"}):
+        gpt2("bpe-train", *files, "--vocab-size", 700, "-f", "-o", tmp_path / "v", check=True, env=environment)
+        assert (tmp_path / "v").read_bytes() == piped.stdout
+    assert load_vocabulary(tmp_path / "v") == train(files, 700)
+
+
+NASTY = ["", " ", "Thou'll \r\n\r\n art", "\t\t x\u3000\u00a0y", "a" * 3000, " " * 3000 + "x",
+         "'s'S'll'LL 'tis", "naïve ﬁ Å",
+         "👩‍👩‍👧‍👦🇩🇪", "東京は1234", "\x00\x01\x7f\x85\u2028\ufeff\ufffd",
+         "٣٤ ½ ²", "\U0010ffff\u0378", "אבג עם ניקוד", "==--==\n--",
+         "<|endoftext", "x\n", "\n\n\nx", "e\u0301 \u0301e"]
+
+
+def test_the_one_file_gives_everyone_the_same_ids(plays: Path, gpt2, tmp_path: Path) -> None:
+    """bpe-tokenize, tokenizers, AutoTokenizer on the directory that holds the file, and on the exported one."""
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    file = tmp_path / "own" / "tokenizer.json"
+    file.parent.mkdir()
+    gpt2("bpe-train", plays / "macbeth.txt", "--vocab-size", 600, "-o", file, check=True)
+    gpt2("vocab", "--vocab", file, "--export", "hf", "-o", tmp_path / "hf", check=True)
+    encoder, raw = Encoder(load_vocabulary(file)), Tokenizer.from_file(str(file))
+    theirs = [AutoTokenizer.from_pretrained(place) for place in (file.parent, tmp_path / "hf")]
+    assert theirs[1].eos_token_id == encoder.vocabulary.eot == len(theirs[0]) - 1
+    for text in NASTY:
+        ids = encoder.encode(text).tolist()
+        assert raw.encode(text).ids == ids, text
+        for tokenizer in theirs:
+            assert tokenizer(text).input_ids == ids, text
+            assert tokenizer.decode(ids) == text
+    assert theirs[0]("<|endoftext|>").input_ids == [599] != encoder.encode("<|endoftext|>").tolist()
+    shard = gpt2("bpe-tokenize", "--vocab", file, "--format", "text", input=NASTY[2].encode(), check=True).stdout
+    tokens = next(iter(ShardReader(io.BytesIO(shard), "x").frames()))
+    assert tokens.tolist() == [*theirs[0](NASTY[2]).input_ids, 599]
+
+
+def test_a_name_in_tiktoken_gives_a_file_that_tiktoken_loads(plays: Path, gpt2, tmp_path: Path) -> None:
+    from tiktoken.load import load_tiktoken_bpe
+
+    for name in ("own.tiktoken", "own.json"):
+        gpt2("bpe-train", plays / "macbeth.txt", "--vocab-size", 400, "-o", tmp_path / name, check=True)
+    vocabulary = load_vocabulary(tmp_path / "own.json")
+    assert load_tiktoken_bpe(str(tmp_path / "own.tiktoken")) == vocabulary.ranks
+    assert load_vocabulary(tmp_path / "own.tiktoken") == vocabulary
+
+
+@given(st.lists(st.text("aab '", min_size=1, max_size=30), min_size=2, max_size=12))
+@settings(max_examples=40)
+def test_merges_are_the_textbooks_on_runs_too(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
+    path = tmp_path_factory.getbasetemp() / "runs.txt"
+    path.write_text("x " + " ".join(words))
+    assert recover_merges(train([path], 257 + 20)) == textbook_merges(path.read_text(), 20)
 
 
 def test_too_little_text_gives_a_smaller_vocabulary_and_a_warning(tmp_path: Path) -> None:
