@@ -19,20 +19,27 @@ if TYPE_CHECKING:
               help="Vocabulary; default: $GPT2_VOCAB, else GPT-2's own.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
               help="What the input is; auto tells by its content.")
+@click.option("--split-on", default=None, metavar="STRING",
+              help="Cut plain text into documents at every STRING, such as '<|endoftext|>'; implies --format text.")
+@click.option("-j", "--jobs", type=click.IntRange(1, 4096), default=None, metavar="N",
+              help="Processes that encode; default: the cores, at most 4. The bytes are the same.")
+@click.option("--strict", is_flag=True, help="Fail when a record would be skipped or text replaced.")
 @click.option("--source", default=None, metavar="NAME", help="A name for the data, kept in the shard.")
 @output_option(help="Write the shard here instead of to standard output; call it NAME.tok.zst.")
 @force_option()
 @click.pass_obj
-def command(console: Console, files: tuple[str, ...], vocab: str | None, form: str, source: str | None,
-            output: str, force: bool) -> None:
-    """Encode documents (JSONL, zstd or plain) or text files, a document each, as one token shard.
+def command(console: Console, files: tuple[str, ...], vocab: str | None, form: str, split_on: str | None,
+            jobs: int | None, strict: bool, source: str | None, output: str, force: bool) -> None:
+    """Encode documents (JSONL, zstd or plain), text files, a document each, or directories of them as one token shard.
 
     `<|endoftext|>` inside text is ordinary text; the true end-of-text closes every document.
     """
     from gpt2cli.records.streams import open_output
-    from gpt2cli.tokens.tokenize import TokenizeConfig, tokenize_documents
+    from gpt2cli.tokens.ordered_pool import usable_cores
+    from gpt2cli.tokens.tokenize import DEFAULT_JOBS, TokenizeConfig, tokenize_documents
 
+    config = TokenizeConfig(vocab, form, source, split_on, jobs or min(usable_cores(), DEFAULT_JOBS), strict)
     with open_output(output, force=force, binary=True, as_is=True) as stream:
-        summary = tokenize_documents(files, stream, TokenizeConfig(vocab, form, source), console)
+        summary = tokenize_documents(files, stream, config, console)
     ratio = f", {summary.text_bytes / summary.tokens:.2f} bytes a token" if summary.tokens else ""
     console.note(f"{summary.documents:,} documents, {summary.text_bytes:,} bytes, {summary.tokens:,} tokens{ratio}")

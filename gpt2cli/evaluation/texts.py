@@ -21,7 +21,7 @@ from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_set import ShardSet, load_shard_set
 from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
 from gpt2cli.tokens.documents import DocumentTally, parse_documents
-from gpt2cli.tokens.encode import Encoder, replace_surrogates
+from gpt2cli.tokens.encode import Encoder
 
 FORMATS = ("auto", "text", "jsonl", "shard")
 _SHARD_START = b'{"schema":"gpt2.shard/'
@@ -50,7 +50,6 @@ class Texts:
         self._totals = totals
         self._digest = hashlib.sha256()
         self._tally = DocumentTally()
-        self._lone_surrogates = 0
         self._set = self._find_set()
         if split is not None and self._set is None:
             raise UsageFault("--split chooses a split of a shard set, and no directory of one was named")
@@ -72,7 +71,7 @@ class Texts:
 
     @property
     def sha256(self) -> str:
-        """The digest over every document so far: the length of its UTF-8 as 8 bytes, little-endian, then the bytes.
+        """The digest over every document's sha256 digest so far (of its UTF-8, 32 bytes each).
 
         This is what `gpt2 bpe-tokenize` calls input_sha256.
         """
@@ -80,10 +79,7 @@ class Texts:
 
     def sentences(self) -> list[str]:
         """Return what was skipped or replaced, in a line or two; empty when all went in as it was."""
-        lines = self._tally.sentences()
-        if self._lone_surrogates:
-            lines.append(f"replaced {self._lone_surrogates:,} lone surrogates by U+FFFD: they are no text")
-        return lines
+        return self._tally.sentences()
 
     def ids(self) -> Iterator[np.ndarray]:
         """Yield every document's ids without end-of-text, empty documents included. Use once.
@@ -122,15 +118,8 @@ class Texts:
         text_stream = decompressed(stream, name)
         expect_end = expect_end and not proves_its_end(text_stream)
         for document in parse_documents(text_stream, name, self._tally, form, expect_end=expect_end):
-            text = document.text
-            try:
-                data = text.encode()
-            except UnicodeEncodeError:
-                text, lone = replace_surrogates(text)
-                self._lone_surrogates += lone
-                data = text.encode()
-            self._count(data, text)
-            yield self._encoder.encode(text)
+            self._count(document.text.encode(), document.text)
+            yield self._encoder.encode(document.text)
         self._totals.n_empty += self._tally.empty - before
 
     def _shard(self, stream: BinaryIO, name: str) -> Iterator[np.ndarray]:
@@ -151,8 +140,7 @@ class Texts:
                            "evaluate its text, or tokenize that with the model's directory as --vocab")
 
     def _count(self, data: bytes, text: str) -> None:
-        self._digest.update(len(data).to_bytes(8, "little"))
-        self._digest.update(data)
+        self._digest.update(hashlib.sha256(data).digest())
         self._totals.n_bytes += len(data)
         self._totals.n_words += len(text.split())
 

@@ -184,8 +184,7 @@ def _wanted(
 def parse_line(line: bytes, where: str) -> Record:
     """Parse one JSON object; raise BadInput naming `where` for anything else (bad UTF-8, NaN, depth, huge numbers)."""
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_bounded_int,
-                           parse_float=_finite_float)
+        value = _DECODER.decode(line.decode("utf-8"))
     except RecursionError:
         raise BadInput(f"{where}: JSON nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -214,3 +213,6 @@ def _bounded_int(text: str) -> int:
     if len(text) > MAX_NUMBER_DIGITS:
         raise ValueError("a number with too many digits")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_bounded_int, parse_float=_finite_float)

@@ -1,33 +1,43 @@
 """Text to ids and back, by tiktoken's native encoder built straight from ranks (it never touches the network).
 
-`<|endoftext|>` inside text is ordinary text. Two things tiktoken does to unusual text are put right here: it panics
-on about a million whitespace characters before a letter (such runs are encoded as the one piece they are), and
-it replaces lone surrogates without a word (they are counted).
+`<|endoftext|>` inside text is ordinary text. Three things that tiktoken does to unusual text are put right here: it
+panics on about a million whitespace characters before a letter and needs memory in proportion to a piece (so it is
+given windows, cut where ids do not change), and it replaces lone surrogates without a word (they are counted).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tiktoken
 
 from gpt2cli.errors import BadInput
+from gpt2cli.tokens.exact_cut import WHITESPACE, free_cut, may_cut
+from gpt2cli.tokens.unicode_loss import replace_surrogates
 from gpt2cli.tokens.vocabulary import END_OF_TEXT, Vocabulary
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 """GPT-2's split pattern as tiktoken writes it; it matches what OpenAI's own matches, without backtracking."""
-LONG_RUN = 1 << 15
-"""Whitespace runs of this length are taken out of the pattern's hands."""
-WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a" \
-    "\u2028\u2029\u202f\u205f\u3000"
-r"""Unicode's White_Space, which is what \s means in the pattern (Python's own \s and isspace mean more)."""
+WINDOW = 1 << 16
+"""Characters that tiktoken is given at once."""
+_MARGIN = 1 << 10
+"""Bytes at a window's end whose ids may change with what follows; longer than any token."""
+_BEHIND = 2
+"""Characters that follow every window: may_cut looks at them."""
+_SEARCH = 1 << 12
+"""Characters at a window's end that are searched for a free cut."""
+_TRIES = 32
+"""Cuts that are tried before the window is doubled."""
 
 
 class Encoder:
-    """Encodes text in one vocabulary. `replaced` counts the lone surrogates that became U+FFFD."""
+    """Encodes text in one vocabulary. `replaced` counts the lone surrogates that became U+FFFD.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    `window`: characters that are encoded at once; it changes no id.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, window: int = WINDOW) -> None:
         self.vocabulary = vocabulary
         self.replaced = 0
         self._tiktoken = tiktoken.Encoding(
@@ -35,15 +45,36 @@ class Encoder:
             special_tokens={END_OF_TEXT: vocabulary.eot},
         )
         self._bytes = vocabulary.token_bytes()
+        self._sizes = np.array([len(token) for token in self._bytes])
+        self._window = window
+        self._margin = min(_MARGIN, window // 4) if window < WINDOW else max(_MARGIN, 2 * int(self._sizes.max()))
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text` as uint32 [n]; no end-of-text is added, and none is recognised in the text."""
         try:
-            return self._encode(text)
+            if len(text) <= self._window:
+                return self._encode(text)
+            return np.concatenate(list(self.encode_stream([text])))
         except UnicodeEncodeError:
             whole, count = replace_surrogates(text)
             self.replaced += count
-            return self._encode(whole)
+            return self.encode(whole)
+
+    def encode_stream(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """Yield the ids of the one text that `texts`, joined, are: uint32 arrays, as soon as they are certain.
+
+        Holds a window and one of `texts` at a time. Raises UnicodeEncodeError for a lone surrogate.
+        """
+        ahead = _Ahead(texts)
+        while ahead.reaches(self._window + _BEHIND):
+            end = ahead.at + self._window
+            cut = free_cut(ahead.text, end - min(_SEARCH, self._window // 2), end)
+            if cut is None:
+                yield from self._encode_unbroken(ahead)
+            else:
+                yield self._encode(ahead.text[ahead.at : cut])
+                ahead.at = cut
+        yield self._encode(ahead.text[ahead.at :])
 
     def decode(self, ids: np.ndarray | list[int]) -> bytes:
         """Return the bytes of `ids` (end-of-text: b"<|endoftext|>"); raise BadInput for an id not in the vocabulary."""
@@ -56,64 +87,82 @@ class Encoder:
             raise BadInput(f"an id outside the vocabulary of {self.vocabulary.n_vocab}") from None
 
     def _encode(self, text: str) -> np.ndarray:
-        if len(text) < LONG_RUN:
-            return self._tiktoken.encode_to_numpy(text, disallowed_special=())
-        parts = [self._encode_piece(piece) if whole else self._tiktoken.encode_to_numpy(piece, disallowed_special=())
-                 for piece, whole in split_long_runs(text)]
-        return np.concatenate(parts) if len(parts) != 1 else parts[0]
+        return self._tiktoken.encode_to_numpy(text, disallowed_special=())
 
-    def _encode_piece(self, piece: str) -> np.ndarray:
-        return np.array(self._tiktoken._core_bpe.encode_single_piece(piece.encode()), dtype=np.uint32)
+    def _encode_unbroken(self, ahead: _Ahead) -> Iterator[np.ndarray]:
+        """Yield ids from ahead.at up to a free cut or the end, by cuts that the ids beside them prove right."""
+        size, left = self._window, None
+        ids = self._window_ids(ahead, 0, size)
+        while ahead.reaches(size + _BEHIND):
+            found = self._proven_cut(ahead, ids, size)
+            if found is None:
+                size *= 2
+                ids = self._window_ids(ahead, 0, size)
+                if left is not None and not self._joined(left, int(ids[0])):
+                    raise BadInput("a stretch of text without spaces that this vocabulary cannot encode piece by piece")
+                continue
+            length, count, following = found
+            yield ids[:count]
+            ahead.at += length
+            if following is None:
+                return
+            size, left, ids = self._window, int(ids[count - 1]), following
+        yield ids
+        ahead.at = len(ahead.text)
+
+    def _proven_cut(self, ahead: _Ahead, ids: np.ndarray, size: int) -> tuple[int, int, np.ndarray | None] | None:
+        """Return a cut in the window at ahead.at: characters and ids before it, and the ids of the window after it.
+
+        The latter are None when the cut is free.
+        """
+        window = np.frombuffer(ahead.text[ahead.at : ahead.at + size].encode(), dtype=np.uint8)
+        starts = (window & 0xC0) != 0x80
+        ends = np.cumsum(self._sizes[ids])
+        inside = np.flatnonzero(ends <= len(window) - self._margin)
+        counts = inside[starts[ends[inside]]] + 1
+        lengths = (np.cumsum(starts) - 1)[ends[counts - 1]]
+        tries = 0
+        for count, length in zip(counts[::-1].tolist(), lengths[::-1].tolist(), strict=True):
+            if length >= 2 and may_cut(ahead.text, ahead.at + length):
+                if _is_free(ahead.text, ahead.at + length):
+                    return length, count, None
+                following = self._window_ids(ahead, length, self._window)
+                if self._joined(int(ids[count - 1]), int(following[0])):
+                    return length, count, following
+                tries += 1
+                if tries == _TRIES:
+                    break
+        return None
+
+    def _window_ids(self, ahead: _Ahead, skip: int, size: int) -> np.ndarray:
+        ahead.reaches(skip + size + _BEHIND)
+        rest = len(ahead.text) - ahead.at - skip
+        start = ahead.at + skip
+        return self._encode(ahead.text[start : start + size if rest > size + _BEHIND else None])
+
+    def _joined(self, left: int, right: int) -> bool:
+        piece = self._bytes[left] + self._bytes[right]
+        return list(self._tiktoken._core_bpe.encode_single_piece(piece)) == [left, right]
 
 
-def replace_surrogates(text: str) -> tuple[str, int]:
-    """Return `text` with surrogate pairs joined and lone ones as U+FFFD, and how many were lone."""
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole, whole.count("\ufffd") - text.count("\ufffd")
+def _is_free(text: str, place: int) -> bool:
+    return text[place] in WHITESPACE and text[place - 1] not in WHITESPACE
 
 
-def split_long_runs(text: str, limit: int = LONG_RUN) -> Iterator[tuple[str, bool]]:
-    r"""Yield (piece, whether the pattern takes it whole), so that the pattern meets no long whitespace run.
+class _Ahead:
+    """Texts that are one, joined no further than is asked for. `at` is where it stands in `text`."""
 
-    The pattern gives a run before other text all its characters but the last (`\s+(?!\S)`), and a run that ends the
-    text all of them (`\s++$`): exactly these are yielded as (run, True). Joined, the pieces are `text`. The cuts fall
-    where the pattern's own matches begin and end, and it looks at nothing to its left, so ids do not change.
-    Looking only at every `limit`-th character (limit >= 2) finds every run that long in linear time.
-    """
-    start, probe = 0, 0
-    while probe < len(text):
-        if text[probe] not in WHITESPACE:
-            probe += limit
-            continue
-        end = _run_end(text, probe, limit)
-        begin = _run_start(text, start, probe, limit)
-        if end - begin >= limit:
-            stop = end if end == len(text) else end - 1
-            if begin > start:
-                yield text[start:begin], False
-            yield text[begin:stop], True
-            start = stop
-        probe = max(end, probe + 1)
-        probe += -probe % limit
-    if start < len(text) or not text:
-        yield text[start:], False
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._source = iter(texts)
+        self.text = ""
+        self.at = 0
 
-
-def _run_start(text: str, floor: int, end: int, step: int) -> int:
-    while end > floor:
-        chunk = text[max(floor, end - step) : end]
-        kept = len(chunk.rstrip(WHITESPACE))
-        if kept:
-            return end - len(chunk) + kept
-        end -= len(chunk)
-    return floor
-
-
-def _run_end(text: str, start: int, step: int) -> int:
-    while start < len(text):
-        chunk = text[start : start + step]
-        rest = chunk.lstrip(WHITESPACE)
-        if rest:
-            return start + len(chunk) - len(rest)
-        start += step
-    return len(text)
+    def reaches(self, count: int) -> bool:
+        """Whether more than `count` characters follow `at`; all of them are in `text` if not."""
+        if len(self.text) - self.at <= count:
+            parts, held = [self.text[self.at :]], len(self.text) - self.at
+            while held <= count and (more := next(self._source, None)) is not None:
+                parts.append(more)
+                held += len(more)
+            self.text, self.at = "".join(parts), 0
+        return len(self.text) - self.at > count
