@@ -38,12 +38,11 @@ def command(console: Console, shards: tuple[str, ...], val_fraction: float, meth
     The split depends on the seed and each document's tokens alone. Documents keep their order but with --shuffle or
     --pack best-fit.
     """
-    import os
-
+    from gpt2cli.tokens.ordered_pool import usable_cores
     from gpt2cli.tokens.pack import PackConfig, pack_shards
 
     config = PackConfig(val_fraction=val_fraction, seed=seed, shard_tokens=shard_tokens, method=method,
-                        context=context, shuffle=shuffle, jobs=jobs or len(os.sched_getaffinity(0)), force=force)
+                        context=context, shuffle=shuffle, jobs=jobs or usable_cores(), force=force)
     summary = pack_shards(shards, output, config, console)
     for line in _report(summary):
         console.note(line)
@@ -68,5 +67,6 @@ def _report(summary: PackSummary) -> list[str]:
                      f"{100 * count / total:5.1f} %")
     padding, tokens = sum(summary.padding.values()), sum(summary.tokens.values())
     lines.append(f"{summary.documents_cut:,} documents cut; {padding:,} tokens of padding "
-                 f"({100 * padding / (tokens + padding):.4f} %); {summary.files} files; data {summary.data_sha256[:12]}")
+                 f"({100 * padding / (tokens + padding):.4f} %); {summary.files} files; "
+                 f"data {summary.data_sha256[:12]}")
     return lines

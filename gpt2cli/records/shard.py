@@ -106,8 +106,9 @@ class ShardWriter:
         while self._ahead:
             self._write_next()
         self._keep_recent()
+        index = form.pack_index(np.concatenate(self._lengths))
         footer = ShardFooter(self.tokens, self.documents, self._sha256.hexdigest(), input_sha256, self._text_bytes,
-                             self._header_sha256, form.frames_digest(self._entries[1:]), form.pack_index(np.concatenate(self._lengths)))
+                             self._header_sha256, form.frames_digest(self._entries[1:]), index)
         packed = form.pack_footer(footer)
         self._entries.append([len(packed), 0, form.NO_CONTENT])
         self._stream.write(packed)

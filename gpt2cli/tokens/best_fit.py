@@ -1,9 +1,10 @@
 """Best-fit-decreasing: documents to rows of a context's length, cutting only those that are longer than a row.
 
 Cutting as little as possible is what makes it worth while (Ding et al. 2024, arXiv:2404.10830). Two things differ from
-the textbook. A row begins with the longest document left and is filled before the next is begun: with the document,
-or the pair of them, that fills it exactly, else with the longest that fits. And a long document may begin where a row has space left: its parts stay one after
-the other, so its last token before a row's end is followed by the right one, and it is the space that need not be padded.
+the textbook. A row begins with the longest document left and is filled before the next is begun: with the document, or
+the pair of them, that fills it exactly, else with the longest that fits. And a long document may begin where a row has
+space left: its parts stay one after the other, so its last token before a row's end is followed by the right one, and
+the space need not be padded.
 """
 
 from __future__ import annotations
