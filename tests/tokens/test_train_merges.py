@@ -134,7 +134,7 @@ def test_a_name_in_tiktoken_gives_a_file_that_tiktoken_loads(plays: Path, gpt2, 
 
 
 @given(st.lists(st.text("aab '", min_size=1, max_size=30), min_size=2, max_size=12))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_merges_are_the_textbooks_on_runs_too(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "runs.txt"
     path.write_text("x " + " ".join(words))

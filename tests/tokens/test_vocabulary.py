@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2cli.errors import BadInput, Gpt2Error, UsageFault
@@ -137,6 +137,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")),
                  JSON.map(lambda value: json.dumps(value).encode()),
                  st.text("#version: 0123 abcĠ=\n\r", max_size=60).map(str.encode)))
+@settings(deadline=None)
 def test_only_gpt2_errors_escape(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzzed"
     path.write_bytes(data)
