@@ -13,8 +13,8 @@ CODE = sorted([*(ROOT / "gpt2cli").rglob("*.py"), *(ROOT / "demo").glob("*.py"),
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "xml.sax", "telnetlib"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 CALLS = {"torch.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.safe_load",
-         "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput",
-         "tempfile.mktemp", "torch.hub.load", "numpy.load", "np.load", "random.seed", "np.random.seed", "numpy.random.seed", "torch.save"}
+         "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "tempfile.mktemp",
+         "torch.hub.load", "numpy.load", "np.load", "random.seed", "np.random.seed", "numpy.random.seed", "torch.save"}
 METHODS = {"extractall", "to_pickle", "read_pickle", "tofile"}
 KEYWORDS = {"shell": True, "allow_pickle": True, "trust_remote_code": True}
 IMPORT_COMMAND = "gpt2cli/cli/import"  # the one command that may read a pickle, when asked to by name

@@ -1,0 +1,127 @@
+"""Sequences that begin alike, read once: a row is a trunk and the branches that go on from it, told apart by a mask.
+
+A branch sees the trunk and itself, and its positions go on where the trunk ends, so every token has the state that it
+would have in its sequence alone. What all rows of a batch begin with may be read beforehand, for the whole batch once.
+
+Shapes: B rows, T positions of a row, S positions attended to, P positions of what was read beforehand, C width,
+N positions that are wanted, H heads, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.kv_cache import KVCache
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trunk and its branches, as ids; the trunk begins at position `start` (what comes before is in a Prefix)."""
+
+    trunk: np.ndarray
+    branches: tuple[np.ndarray, ...] = ()
+    start: int = 0
+
+    @property
+    def length(self) -> int:
+        """Positions of the row."""
+        return len(self.trunk) + sum(map(len, self.branches))
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values, (1, H, P, D) for each layer, of ids that all rows of a batch begin with."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @property
+    def length(self) -> int:
+        """Positions of the prefix."""
+        return int(self.keys[0].shape[2])
+
+
+@torch.inference_mode()
+def read_prefix(model: GPT2, ids: np.ndarray) -> Prefix:
+    """Read what all rows begin with."""
+    weight = model.wte.weight
+    cache = KVCache(model.shape, 1, len(ids), device=weight.device, dtype=weight.dtype)
+    model(torch.from_numpy(ids.astype(np.int64)).to(weight.device)[None, :], cache)
+    return Prefix(tuple(cache.k_LBHSD), tuple(cache.v_LBHSD))
+
+
+@torch.inference_mode()
+def branched_states(model: GPT2, rows: Sequence[Row], prefix: Prefix | None, wanted_N: np.ndarray) -> Tensor:
+    """Return final hidden states (N, C) at `wanted_N`, indices into the B x T positions; T is the longest row's length.
+
+    The last block's MLP and norms run on the wanted positions alone.
+    """
+    device = model.wte.weight.device
+    T = max(row.length for row in rows)
+    ids_BT, positions_BT, segments_BT = (np.zeros((len(rows), T), dtype=np.int64) for _ in range(3))
+    for number, row in enumerate(rows):
+        _lay_out(row, ids_BT[number], positions_BT[number], segments_BT[number])
+    cache = None
+    if prefix is not None or any(row.branches for row in rows):
+        cache = _Attended(_mask(torch.from_numpy(segments_BT).to(device), prefix), prefix)
+    x_BTC = model.wte(torch.from_numpy(ids_BT).to(device)) + model.wpe(torch.from_numpy(positions_BT).to(device))
+    *blocks, last = model.h
+    for block in blocks:
+        x_BTC = block(x_BTC, 0.0, cache)
+    wanted = torch.from_numpy(wanted_N).to(device)
+    x_NC = (x_BTC + last.attn(last.ln_1(x_BTC), 0.0, cache)).flatten(0, 1)[wanted]  # type: ignore[operator]
+    final: Tensor = model.ln_f(x_NC + last.mlp(last.ln_2(x_NC)))  # type: ignore[operator]
+    return final
+
+
+def _lay_out(row: Row, ids: np.ndarray, positions: np.ndarray, segments: np.ndarray) -> None:
+    """Fill one row: segment 0 is the trunk, n its nth branch, -1 padding."""
+    at = len(row.trunk)
+    ids[:at] = row.trunk
+    positions[:at] = np.arange(row.start, row.start + at)
+    fork = row.start + at
+    for number, branch in enumerate(row.branches, 1):
+        place = slice(at, at + len(branch))
+        ids[place], segments[place] = branch, number
+        positions[place] = np.arange(fork, fork + len(branch))
+        at += len(branch)
+    segments[at:] = -1
+
+
+def _mask(segments_BT: Tensor, prefix: Prefix | None) -> Tensor:
+    """Return what each position may see, (B, 1, T, S): the prefix, the trunk before it and its own branch before it."""
+    T = segments_BT.shape[1]
+    query, key = segments_BT[:, None, :, None], segments_BT[:, None, None, :]
+    before = torch.ones(T, T, dtype=torch.bool, device=segments_BT.device).tril()
+    mask = ((key == 0) | (key == query)) & before
+    if prefix is None:
+        return mask
+    seen = mask.new_ones((1, 1, 1, 1)).expand(len(mask), 1, T, prefix.length)
+    return torch.cat([seen, mask], dim=3)
+
+
+class _Attended(KVCache):
+    """What a block of the model is given as its cache: a mask, and the prefix's keys and values before its own."""
+
+    def __init__(self, mask_B1TS: Tensor, prefix: Prefix | None) -> None:
+        self._mask = mask_B1TS
+        self._prefix = prefix
+        self.length = prefix.length if prefix is not None else 0
+
+    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of the prefix and the row."""
+        if self._prefix is None:
+            return k_BHTD, v_BHTD
+        B = len(k_BHTD)
+        before = self._prefix.keys[layer].expand(B, -1, -1, -1), self._prefix.values[layer].expand(B, -1, -1, -1)
+        return torch.cat([before[0], k_BHTD], dim=2), torch.cat([before[1], v_BHTD], dim=2)
+
+    def mask(self, new: int) -> Tensor | None:
+        """Return the mask of the batch."""
+        return self._mask
