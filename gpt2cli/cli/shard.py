@@ -97,7 +97,7 @@ class DocumentRange(click.ParamType):
         """Return (first, stop), stop None for the end; or fail with a usage error."""
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(\d{0,18})(:?)(\d{0,18})", str(value), re.ASCII)
+        match = re.fullmatch(r"(\d{0,18})(?:(:)(\d{0,18}))?", str(value), re.ASCII)
         if not match or not (match[1] or match[2]):
             self.fail(f"{value!r} is no range of documents; write 10:20, 10:, :20 or 10", param, ctx)
         first = int(match[1] or 0)
