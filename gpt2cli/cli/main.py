@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "shard": ("tokens", "shard", "Look into token shards; import and export other formats."),
     "train": ("model", "train", "Train GPT-2 of any size."),
     "eval-ppl": ("model", "eval_ppl", "Perplexity and bits per byte by a named protocol."),
+    "eval-tasks": ("model", "eval_tasks", "Accuracy and more on tasks, few-shot or not."),
     "sample": ("model", "sample", "Generate text."),
     "fit-scaling": ("study", "fit_scaling", "Fit a scaling law to runs and plan by it."),
     "plot": ("study", "plot", "Draw metrics and fits, as a file or in the terminal."),
