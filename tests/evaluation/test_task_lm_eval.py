@@ -1,0 +1,200 @@
+"""The same task files through lm-evaluation-harness, on the same checkpoint: the same requests, likelihoods, numbers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import lively_model, save_model, small_vocabulary
+
+from gpt2cli.evaluation.tasks import TasksConfig, evaluate_tasks
+from gpt2cli.reporter import Silent
+from gpt2cli.sampling.open_model import ModelChoice
+from gpt2cli.sizes import ModelShape
+
+N_ITEMS = 220
+HEAD = """
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files: {data}
+test_split: train
+"""
+TASKS = {
+    "plain": """
+output_type: multiple_choice
+doc_to_text: "Q: {{question}}\\nA:"
+doc_to_choice: options
+doc_to_target: label
+metric_list:
+  - {metric: acc}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
+  - {metric: acc_bytes}
+  - {metric: acc_mutual_info}
+  - {metric: exact_match}
+  - {metric: brier_score}
+doc_to_decontamination_query: question
+should_decontaminate: true
+metadata: {version: 1.0}
+""",
+    "shots": """
+output_type: multiple_choice
+description: "Answer.\\n\\n"
+doc_to_text: "{{ question.strip()|replace('e', 'E') }}{% for o in four %} ({{loop.index}}) {{o}}{% endfor %}\\n"
+doc_to_choice: "{{ four }}"
+doc_to_target: "{{ four.index(answer) }}"
+target_delimiter: ""
+fewshot_delimiter: "\\n##\\n"
+fewshot_split: train
+fewshot_config: {sampler: first_n}
+num_fewshot: 2
+""",
+    "letters": """
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: ["A", "B", "C", "D"]
+doc_to_target: "{{ 'ABCD'[four.index(answer)] }}"
+gen_prefix: "The answer:"
+fewshot_config:
+  sampler: first_n
+  samples:
+    - {question: "Who", four: [x, y], answer: y}
+    - {question: "Why ", four: [x, y], answer: x}
+num_fewshot: 1
+metric_list: [{metric: acc}, {metric: acc_norm}, {metric: mcc}]
+""",
+    "inputs": """
+output_type: multiple_choice
+doc_to_text: half
+doc_to_choice: "{{ [question ~ ' ' ~ four[0], question ~ ' ' ~ four[1]] }}"
+doc_to_target: "{{ question|regex_replace('^(\\\\\\\\w+).*', '\\\\\\\\1') }} and {{answer}}"
+fewshot_split: train
+fewshot_config: {sampler: first_n}
+num_fewshot: 1
+metric_list: [{metric: acc}, {metric: acc_norm}, {metric: f1}]
+""",
+    "several": """
+output_type: multiple_choice
+doc_to_text: question
+doc_to_choice: four
+doc_to_target: "{{ [half, 3] }}"
+""",
+    "words": """
+output_type: loglikelihood
+doc_to_text: "{{ text.split(' ')[:-1]|join(' ') }}"
+doc_to_target: "{{ ' ' ~ text.split(' ')[-1] }}"
+""",
+}
+
+
+def phrases(words: list[str], random_: random.Random, low: int, high: int) -> str:
+    count = random_.randint(low, high)
+    start = random_.randrange(len(words) - count)
+    return " ".join(words[start : start + count])
+
+
+@pytest.fixture(scope="module")
+def task_files(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> dict[str, Path]:
+    """The task files above with data from a play; contexts end in spaces, some are longer than the model reads."""
+    directory = tmp_path_factory.mktemp("tasks")
+    words, random_ = (plays / "macbeth.txt").read_text(encoding="utf-8").split(), random.Random(3)
+    with open(directory / "data.jsonl", "w", encoding="utf-8") as file:
+        for _ in range(N_ITEMS):
+            options = [phrases(words, random_, 1, 3) + random_.choice(["", "é", "’s"]) for _ in range(4)]
+            four = [f"{number}{option}" for number, option in enumerate(options)]
+            label = random_.randrange(4)
+            file.write(json.dumps({
+                "question": phrases(words, random_, 1, 8) + random_.choice(["", " ", "  ", "\n"]), "options": options,
+                "label": label, "four": four, "answer": four[label], "half": label % 2,
+                "text": phrases(words, random_, 3, 20),
+            }) + "\n")
+    found = {}
+    for name, body in TASKS.items():
+        found[name] = directory / f"{name}.yaml"
+        head = HEAD.format(name=name, data=directory / "data.jsonl")
+        found[name].write_text(head + body, encoding="utf-8")
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "m", lively_model(ModelShape(2, 2, 16, 112, 500)),
+                      small_vocabulary())
+
+
+@pytest.fixture(scope="module")
+def theirs(task_files: dict[str, Path], model: Path, tmp_path_factory: pytest.TempPathFactory
+           ) -> Iterator[dict[str, Any]]:
+    """lm_eval's results on all task files."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "DISABLE_MULTIPROC"):
+            patch.setenv(name, "1")
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        import lm_eval
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+
+        manager = TaskManager(include_path=str(task_files["plain"].parent), include_defaults=False)
+        theirs = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=32)
+        yield lm_eval.simple_evaluate(model=theirs, tasks=list(task_files), task_manager=manager, bootstrap_iters=100,
+                                      log_samples=True)
+
+
+@pytest.fixture(scope="module")
+def ours(task_files: dict[str, Path], model: Path) -> dict[str, Any]:
+    """Our records of the same: {task: (items, summary)}."""
+    config = TasksConfig(ModelChoice(str(model)), tuple(map(str, task_files.values())), text=True,
+                         resamples=100)
+    found: dict[str, Any] = {}
+    items: list[dict[str, Any]] = []
+    for kind, fields in evaluate_tasks(config, Silent()):
+        if kind == "gpt2.item":
+            items.append(fields)
+        else:
+            found[fields["task"]] = items, fields
+            items = []
+    return found
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_item_is_equal(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    items, _ = ours[name]
+    samples = sorted(theirs["samples"][name], key=lambda sample: sample["doc_id"])
+    assert len(items) == len(samples) == N_ITEMS
+    for item, sample in zip(items, samples, strict=True):
+        asked = [[argument[0], argument[1]] for argument in sample["arguments"]] if isinstance(
+            sample["arguments"], list) else [[pair["arg_0"], pair["arg_1"]] for pair in sample["arguments"].values()]
+        assert item["requests"] == asked[: len(item["requests"])]
+        answers = [answer[0] for answer in sample["resps"]]
+        nats = item["loglikelihoods_nats"] + item.get("baseline_nats", [])
+        assert nats == pytest.approx([float(answer[0]) for answer in answers], rel=1e-5, abs=1e-4)
+        greedy = [str(answer[1]) == "True" for answer in answers]
+        assert item["greedy"] == greedy[: len(item["greedy"])]
+        for metric, value in item["metrics"].items():
+            if metric in sample:
+                assert value == sample[metric], metric
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_number_is_equal(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    metrics, results = ours[name][1]["metrics"], theirs["results"][name]
+    compared = {key.split(",")[0]: value for key, value in results.items() if key.endswith(",none")}
+    assert set(metrics) == {key for key in compared if not key.endswith("_stderr")}
+    for metric, measure in metrics.items():
+        assert measure["value"] == pytest.approx(compared[metric], rel=1e-6, abs=1e-9), metric
+        if measure["stderr_method"] == "sample":
+            assert measure["stderr"] == pytest.approx(compared[f"{metric}_stderr"], rel=1e-9), metric
+        assert measure["higher_is_better"] == theirs["higher_is_better"][name][metric]
+
+
+def test_the_data_are_not_too_easy(ours: dict[str, Any]) -> None:
+    assert ours["shots"][1]["n_truncated_items"] > 100
+    assert 0.1 < ours["plain"][1]["metrics"]["acc"]["value"] < 0.6
+    assert len({item["prediction"] for item in ours["plain"][0]}) == 4
+    norm = [item["metrics"]["acc_norm"] for item in ours["plain"][0]]
+    assert norm != [item["metrics"]["acc"] for item in ours["plain"][0]]
+    assert norm != [item["metrics"]["acc_mutual_info"] for item in ours["plain"][0]]
