@@ -10,49 +10,83 @@ from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
 
+PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs")
+
 
 @click.command("eval-ppl", cls=Gpt2Command, short_help="Perplexity and bits per byte by a named protocol.")
 @click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
 @files_argument()
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="sliding", show_default=True,
+              help="Which windows, beginning and units; each is defined in the man page.")
 @click.option("--context", type=Count(1), metavar="TOKENS", help="Longest context; default: all the model has.")
 @click.option("--stride", type=Count(1), metavar="TOKENS",
               help="How far each window moves on; default: half of the context.")
+@click.option("--bos/--no-bos", default=None,
+              help="End-of-text before each document, so that its first token is scored; default: the protocol's.")
+@click.option("--count-from", type=click.Path(), metavar="FILE",
+              help="Count words, bytes and characters in this file instead of in the evaluated text.")
+@click.option("--per-doc", is_flag=True, help="A record of each document too, before the record of all.")
+@click.option("--per-token", is_flag=True, help="A record of each scored token too: id, nll, rank, entropy.")
+@click.option("--bootstrap", type=Count(1, 1_000_000), metavar="N",
+              help="95 % intervals from N resamples of the documents.")
+@click.option("--merge", is_flag=True, help="All arguments are records of pieces, to be made one.")
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
               show_default=True, help="What the inputs are; auto looks at their content.")
 @click.option("--split", type=click.Choice(["train", "val"]), default=None,
               help="Which split of a shard set; default val.")
 @click.option("--batch", type=Count(1), metavar="N",
-              help="Windows computed together, default 8,192 positions' worth: speed and memory, not the result.")
+              help="Full windows computed together, default 8,192 positions' worth: speed and memory, not the result.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
               help="Weights and matrix products; bf16 is faster and changes the fifth digit.")
 @device_option()
 @threads_option()
 @output_option()
 @force_option()
-@click.pass_obj
+@click.pass_context
 def command(
-    console: Console, model: str | None, files: tuple[str, ...], form: str, split: str | None, context: int | None,
-    stride: int | None, batch: int | None, dtype: str, device: str, threads: int | None, output: str, force: bool,
+    ctx: click.Context, model: str | None, files: tuple[str, ...], merge: bool, output: str, force: bool, dtype: str,
+    device: str, threads: int | None, **given: Any,
 ) -> None:
     """Score text under MODEL: perplexity per token and per word, bits per byte.
 
     MODEL is a run, a checkpoint or a Hugging Face GPT-2 directory and always comes first; FILEs are text (a document
-    each), documents JSONL, token shards, or one directory made by gpt2 pack. No FILE is standard input.
+    each), documents JSONL, token shards, or one directory made by gpt2 pack. No FILE is standard input, no MODEL the
+    newest run under runs/.
     """
+    from gpt2cli.evaluation.merge import merge_records
     from gpt2cli.evaluation.perplexity import EvalConfig, evaluate
     from gpt2cli.records.jsonl import RecordWriter
     from gpt2cli.records.streams import open_output
     from gpt2cli.sampling.open_model import ModelChoice
 
-    config = EvalConfig(ModelChoice(model, device, dtype, threads), files, form, split, context, stride, batch)
+    console: Console = ctx.obj
+    if merge:
+        pieces = _pieces(ctx, model, files)
+    config = EvalConfig(
+        ModelChoice(model, device, dtype, threads), files, given["form"], given["split"], given["protocol"],
+        given["context"], given["stride"], given["bos"], given["batch"], given["count_from"], given["per_doc"],
+        given["per_token"], given["bootstrap"] or 0,
+    )
     with open_output(output, force=force) as stream:
-        record = evaluate(config, console)
         writer = RecordWriter(stream)
+        record = (merge_records(pieces, config.bootstrap, console) if merge else
+                  evaluate(config, console, writer.write))
         writer.write("gpt2.eval", record)
         if output == "-":
             writer.end()
     for line in _summary(record):
         console.note(line)
+
+
+def _pieces(ctx: click.Context, model: str | None, files: tuple[str, ...]) -> list[str]:
+    """Return the records' files; only what a merge can heed may be given with them."""
+    chosen = click.core.ParameterSource.COMMANDLINE
+    idle = [name for name in ctx.params if ctx.get_parameter_source(name) == chosen
+            and name not in ("model", "files", "merge", "bootstrap", "output", "force", "quiet", "verbose", "config")]
+    if idle:
+        raise click.UsageError(f"--{idle[0].replace('_', '-')} says nothing to --merge: the records decide", ctx)
+    named = [model] if model is not None and ctx.get_parameter_source("model") == chosen else []
+    return [*named, *files] or ["-"]
 
 
 def _summary(record: dict[str, Any]) -> list[str]:

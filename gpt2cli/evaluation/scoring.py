@@ -1,7 +1,8 @@
-"""Summed nll of documents under a model: windows are batched by length, the head runs on scored positions alone.
+"""Nll of documents under a model, window by window: batches of a token budget, the head on scored positions alone.
 
 Padding goes to the right, where causal attention keeps it from every position that counts, so the batch size changes
-rounding and nothing else. Sums are fp64.
+rounding and nothing else. Windows of a stretch of documents are sorted by length, so little is padded, and given back
+in their order.
 """
 
 from __future__ import annotations
@@ -12,79 +13,135 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gpt2cli.errors import BadInput
-from gpt2cli.evaluation.sliding import Protocol, Window, sliding_windows
+from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.evaluation.forward import hidden_states
+from gpt2cli.evaluation.head import Head, Scores
+from gpt2cli.evaluation.protocols import Protocol
+from gpt2cli.evaluation.token_feed import TokenFeed
+from gpt2cli.evaluation.windows import WINDOWS, Window
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.model.nll import token_nll
 from gpt2cli.reporter import Reporter
 
-LOOKAHEAD = 32
-"""Batches' worth of windows that are sorted by length together, so that little is padded."""
+LOOKAHEAD = 16
+"""Batches' worth of windows that are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """The scored targets of one window of document `document`, in order: arrays of the same length.
+
+    `first` is the place of the first in the document's sequence. ranks and entropies are None unless asked for.
+    """
+
+    document: int
+    first: int
+    window: Window
+    ids: np.ndarray
+    nll_nats: np.ndarray
+    ranks: np.ndarray | None
+    entropies: np.ndarray | None
+
+    @property
+    def nll(self) -> float:
+        """What the window adds to the document's nll, in nats: the sum in fp64, weighted as the protocol says."""
+        total = float(self.nll_nats.sum(dtype=np.float64))
+        return total if self.window.counted == self.window.scored else total / self.window.scored * self.window.counted
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One window of one document; `sequence` is bos and the document's ids."""
-
     document: int
     window: Window
-    sequence: np.ndarray
-
-    @property
-    def length(self) -> int:
-        return self.window.stop - self.window.start
+    inputs: np.ndarray
+    targets: np.ndarray
 
 
-def score_documents(
-    model: GPT2, documents: Iterable[np.ndarray], bos: int, protocol: Protocol, batch: int, reporter: Reporter,
-    total: int | None = None,
-) -> Iterator[tuple[int, float]]:
-    """Yield (document number, nll in nats) of pieces of documents, one for every window; they add up to the documents'.
+class Scorer:
+    """A model that scores documents by one protocol. budget: positions computed together. details: see Scores."""
 
-    documents: ids of each without end-of-text; an empty one yields nothing. bos: the id that stands before each.
-    total: tokens to come, if known, for the progress. Raises BadInput when the model gives no finite probability.
-    """
-    done = 0
-    for jobs in _blocks(_jobs(documents, bos, protocol), batch * LOOKAHEAD):
-        jobs.sort(key=lambda job: job.length, reverse=True)
-        for start in range(0, len(jobs), batch):
-            group = jobs[start : start + batch]
-            for job, nll in zip(group, _score(model, group), strict=True):
-                if not np.isfinite(nll):
-                    raise BadInput("the model gives a token no finite probability; its weights are not sound")
-                yield job.document, nll
-                done += job.window.scored
-            reporter.progress(done, total, "tokens")
+    def __init__(self, model: GPT2, bos: int, protocol: Protocol, budget: int, *, details: bool = False) -> None:
+        self._model = model
+        self._bos = bos if protocol.has_bos else None
+        self._protocol = protocol
+        self._budget = budget
+        self._details = details
+        self._head = Head(model.wte.weight)
+        self._device = model.wte.weight.device
+
+    def score(self, documents: Iterable[Iterable[np.ndarray]], reporter: Reporter, total: int | None = None
+              ) -> Iterator[WindowScores]:
+        """Yield every window's scores, by document (counted from 0) and place. A document is its ids in chunks.
+
+        total: tokens to come, if known, for the progress. Raises BadInput when the model gives no finite probability,
+        and Interrupted when asked to stop.
+        """
+        done = 0
+        for jobs in _stretches(self._jobs(documents), self._budget * LOOKAHEAD):
+            order = sorted(range(len(jobs)), key=lambda number: -len(jobs[number].inputs))
+            found: dict[int, WindowScores] = {}
+            for group in _batches(order, jobs, self._budget):
+                if reporter.stopping():
+                    raise Interrupted
+                found.update(zip(group, self._batch([jobs[number] for number in group]), strict=True))
+                done += sum(jobs[number].window.counted for number in group)
+                reporter.progress(done, total, "tokens")
+            yield from (found[number] for number in range(len(jobs)))
+
+    def _jobs(self, documents: Iterable[Iterable[np.ndarray]]) -> Iterator[_Job]:
+        protocol = self._protocol
+        for number, chunks in enumerate(documents):
+            feed = TokenFeed(chunks, self._bos)
+            for window in WINDOWS[protocol.windows](feed.reach, protocol.context, protocol.stride):
+                yield _Job(number, window, feed.take(window.start, window.stop),
+                           feed.take(window.stop + 1 - window.scored, window.stop + 1))
+                feed.forget(window.stop - protocol.context)
+
+    def _batch(self, jobs: list[_Job]) -> Iterator[WindowScores]:
+        """Score windows together; the longest comes first."""
+        length = len(jobs[0].inputs)
+        ids_BT = np.zeros((len(jobs), length), dtype=np.int64)
+        for row, job in enumerate(jobs):
+            ids_BT[row, : len(job.inputs)] = job.inputs
+        ends = [row * length + len(job.inputs) for row, job in enumerate(jobs)]
+        wanted = np.concatenate([np.arange(end - len(job.targets), end)
+                                 for end, job in zip(ends, jobs, strict=True)])
+        wanted_N = None if len(wanted) == ids_BT.size else torch.from_numpy(wanted).to(self._device)
+        x_NC = hidden_states(self._model, torch.from_numpy(ids_BT).to(self._device), wanted_N)
+        targets_N = torch.from_numpy(np.concatenate([job.targets for job in jobs])).to(self._device)
+        return _split(jobs, self._head.score(x_NC, targets_N, details=self._details))
 
 
-def _jobs(documents: Iterable[np.ndarray], bos: int, protocol: Protocol) -> Iterator[_Job]:
-    for number, ids in enumerate(documents):
-        sequence = np.concatenate([[bos], ids.astype(np.int64)])
-        for window in sliding_windows(len(ids), protocol.context, protocol.stride):
-            yield _Job(number, window, sequence)
-
-
-def _blocks(jobs: Iterator[_Job], size: int) -> Iterator[list[_Job]]:
-    block: list[_Job] = []
+def _split(jobs: list[_Job], scores: Scores) -> Iterator[WindowScores]:
+    nll, ranks, entropies = (None if column is None else column.cpu().numpy()
+                             for column in (scores.nll_N, scores.rank_N, scores.entropy_N))
+    assert nll is not None
+    if not np.isfinite(nll).all():
+        raise BadInput("the model gives a token no finite probability; its weights are not sound")
+    at = 0
     for job in jobs:
-        block.append(job)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
+        rows = slice(at, at := at + len(job.targets))
+        yield WindowScores(job.document, job.window.stop + 1 - job.window.scored, job.window, job.targets, nll[rows],
+                           None if ranks is None else ranks[rows], None if entropies is None else entropies[rows])
 
 
-@torch.inference_mode()
-def _score(model: GPT2, jobs: list[_Job]) -> list[float]:
-    """Return the summed nll of each job's scored targets; jobs come longest first."""
-    device = model.wte.weight.device
-    ids_BT = np.zeros((len(jobs), jobs[0].length), dtype=np.int64)
-    for row, job in enumerate(jobs):
-        ids_BT[row, : job.length] = job.sequence[job.window.start : job.window.stop]
-    hidden_BTC = model(torch.from_numpy(ids_BT).to(device))
-    scored = [job.window.scored for job in jobs]
-    x_NC = torch.cat([hidden_BTC[row, job.length - job.window.scored : job.length] for row, job in enumerate(jobs)])
-    targets = [job.sequence[: job.window.stop + 1][-job.window.scored :] for job in jobs]
-    nll_N = token_nll(x_NC, model.wte.weight, torch.from_numpy(np.concatenate(targets)).to(device))
-    return [float(part.sum()) for part in nll_N.cpu().double().split(scored)]
+def _stretches(jobs: Iterator[_Job], size: int) -> Iterator[list[_Job]]:
+    """Cut the jobs into stretches of about `size` positions."""
+    stretch: list[_Job] = []
+    held = 0
+    for job in jobs:
+        stretch.append(job)
+        held += len(job.inputs)
+        if held >= size:
+            yield stretch
+            stretch, held = [], 0
+    if stretch:
+        yield stretch
+
+
+def _batches(order: list[int], jobs: list[_Job], budget: int) -> Iterator[list[int]]:
+    """Cut `order`, longest job first, into batches of at most `budget` padded positions (one job at least)."""
+    start = 0
+    while start < len(order):
+        size = max(1, budget // len(jobs[order[start]].inputs))
+        yield order[start : start + size]
+        start += size

@@ -1,6 +1,7 @@
 """What is evaluated: documents with their ids, from text, JSONL, token shards or a shard set, told by content.
 
 A shard's text is what its tokens decode to, so the same documents give the same numbers whichever way they come.
+Text of a MiB or more is encoded as it is read, so a document may be longer than memory.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -16,15 +17,22 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.evaluation.measures import Totals
+from gpt2cli.evaluation.protocols import Protocol
+from gpt2cli.evaluation.units import UnitCounter, Units, empty_text_units
 from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_set import ShardSet, load_shard_set
 from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
-from gpt2cli.tokens.documents import DocumentTally, parse_documents
+from gpt2cli.tokens.document_batch import DocumentTally, LongDocument, documents_of
+from gpt2cli.tokens.documents import stream_batches
 from gpt2cli.tokens.encode import Encoder
+from gpt2cli.tokens.exact_cut import whole_characters
+from gpt2cli.tokens.unicode_loss import decode_utf8
+from gpt2cli.tokens.vocabulary import END_OF_TEXT
 
 FORMATS = ("auto", "text", "jsonl", "shard")
 _SHARD_START = b'{"schema":"gpt2.shard/'
+Prepare = Callable[[str], str]
+"""Makes of a document's text, as given, the text that is scored."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +43,35 @@ class EvaluatedSplit:
     sha256: str
 
 
-class Texts:
-    """The documents of several inputs, in order. While ids() is iterated, `totals`, the digest and the tallies fill.
+@dataclass(frozen=True)
+class EvaluatedText:
+    """One document with text: its ids without end-of-text, in chunks that are used once, and the count of its text.
 
-    paths: files, `-` for standard input, or one directory written by `gpt2 pack`, of which `split` is read.
+    `counter` is complete when the chunks are used up. It counts the text as given, before any preparation.
     """
 
-    def __init__(self, paths: Sequence[str], form: str, split: str | None, encoder: Encoder, totals: Totals) -> None:
+    ids: Iterable[np.ndarray]
+    counter: UnitCounter
+
+
+class Texts:
+    """The documents of several inputs, in order.
+
+    paths: files, `-` for standard input, or one directory written by `gpt2 pack`, of which `split` is read. prepare
+    is applied to whole texts, which are then held.
+    """
+
+    def __init__(self, paths: Sequence[str], form: str, split: str | None, encoder: Encoder, protocol: Protocol,
+                 prepare: Prepare | None = None) -> None:
         if form not in FORMATS:
             raise UsageFault(f"there is no format {form!r}; choose {', '.join(FORMATS)}")
         self._paths = tuple(paths) or ("-",)
         self._form = form
         self._encoder = encoder
-        self._totals = totals
-        self._digest = hashlib.sha256()
+        self._protocol = protocol
+        self._prepare = prepare
         self._tally = DocumentTally()
+        self._empty_of_shards = 0
         self._set = self._find_set()
         if split is not None and self._set is None:
             raise UsageFault("--split chooses a split of a shard set, and no directory of one was named")
@@ -63,26 +85,23 @@ class Texts:
         return self._set.n_tokens(self._split) - self._set.n_documents(self._split)
 
     @property
+    def n_empty(self) -> int:
+        """Documents without a character so far; documents() leaves them out."""
+        return self._tally.empty + self._empty_of_shards
+
+    @property
     def split(self) -> EvaluatedSplit | None:
         """The split of a shard set; None for other inputs."""
         if self._set is None:
             return None
         return EvaluatedSplit(self._split, str(self._set.index["splits"][self._split]["sha256"]))
 
-    @property
-    def sha256(self) -> str:
-        """The digest over every document's sha256 digest so far (of its UTF-8, 32 bytes each).
-
-        This is what `gpt2 bpe-tokenize` calls input_sha256.
-        """
-        return self._digest.hexdigest()
-
     def sentences(self) -> list[str]:
         """Return what was skipped or replaced, in a line or two; empty when all went in as it was."""
         return self._tally.sentences()
 
-    def ids(self) -> Iterator[np.ndarray]:
-        """Yield every document's ids without end-of-text, empty documents included. Use once.
+    def documents(self) -> Iterator[EvaluatedText]:
+        """Yield every document that has text. Use once, and use up a document's chunks before the next.
 
         Raises BadInput for a damaged input and for a shard in another vocabulary than the model's.
         """
@@ -104,34 +123,44 @@ class Texts:
             raise UsageFault(f"{directories[0]} is a directory without index.json; name its files, or a shard set")
         return load_shard_set(directories[0])
 
-    def _file(self, path: str, form: str) -> Iterator[np.ndarray]:
+    def _file(self, path: str, form: str) -> Iterator[EvaluatedText]:
         name = display_name(path)
         with open_raw_input(path) as raw:
             stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
             if form == "shard" or (form == "auto" and is_shard(stream)):
                 yield from self._shard(cast(BinaryIO, stream), name)
-            else:
-                yield from self._documents(cast(BinaryIO, stream), name, form, expect_end=path == "-")
+                return
+            for parts in text_documents(cast(BinaryIO, stream), name, self._tally, form, expect_end=path == "-"):
+                yield self._text(parts)
 
-    def _documents(self, stream: BinaryIO, name: str, form: str, *, expect_end: bool) -> Iterator[np.ndarray]:
-        before = self._tally.empty
-        text_stream = decompressed(stream, name)
-        expect_end = expect_end and not proves_its_end(text_stream)
-        for document in parse_documents(text_stream, name, self._tally, form, expect_end=expect_end):
-            self._count(document.text.encode(), document.text)
-            yield self._encoder.encode(document.text)
-        self._totals.n_empty += self._tally.empty - before
+    def _text(self, parts: Iterable[str]) -> EvaluatedText:
+        counter = UnitCounter(self._protocol.word)
+        counted = _counted(parts, counter)
+        if self._prepare is not None or self._protocol.special:
+            return EvaluatedText(self._whole(counted), counter)
+        return EvaluatedText(self._encoder.encode_stream(counted), counter)
 
-    def _shard(self, stream: BinaryIO, name: str) -> Iterator[np.ndarray]:
+    def _whole(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
+        text = "".join(parts)
+        if self._prepare is not None:
+            text = self._prepare(text)
+        yield encode_special(self._encoder, text) if self._protocol.special else self._encoder.encode(text)
+
+    def _shard(self, stream: BinaryIO, name: str) -> Iterator[EvaluatedText]:
         reader = ShardReader(stream, name)
         header: ShardHeader = reader.header
         self._check(header.tokenizer_sha256, name)
         for ids in reader.documents():
-            data = self._encoder.decode(ids)
-            self._count(data, data.decode("utf-8", "replace"))
             if not len(ids):
-                self._totals.n_empty += 1
-            yield ids
+                self._empty_of_shards += 1
+                continue
+            text = self._encoder.decode(ids).decode("utf-8", "replace")
+            if self._prepare is not None or (self._protocol.special and END_OF_TEXT in text):
+                yield self._text([text])
+                continue
+            counter = UnitCounter(self._protocol.word)
+            counter.add(text)
+            yield EvaluatedText([ids], counter)
 
     def _check(self, tokenizer_sha256: str, name: str) -> None:
         ours = self._encoder.vocabulary.sha256
@@ -139,12 +168,59 @@ class Texts:
             raise BadInput(f"{name} is in another vocabulary ({tokenizer_sha256[:12]}) than the model's ({ours[:12]}); "
                            "evaluate its text, or tokenize that with the model's directory as --vocab")
 
-    def _count(self, data: bytes, text: str) -> None:
-        self._digest.update(hashlib.sha256(data).digest())
-        self._totals.n_bytes += len(data)
-        self._totals.n_words += len(text.split())
-
 
 def is_shard(stream: io.BufferedReader) -> bool:
     """Whether a stream that nothing was read from begins as a token shard does."""
     return stream.peek(64)[8 : 8 + len(_SHARD_START)] == _SHARD_START
+
+
+def encode_special(encoder: Encoder, text: str) -> np.ndarray:
+    """Return the ids of `text` where a literal <|endoftext|> is end-of-text, as transformers reads it."""
+    first, *rest = (encoder.encode(part) for part in text.split(END_OF_TEXT))
+    eot = np.array([encoder.vocabulary.eot], dtype=np.uint32)
+    return np.concatenate([first, *(ids for part in rest for ids in (eot, part))])
+
+
+def text_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str, *, expect_end: bool
+                   ) -> Iterator[Iterable[str]]:
+    """Yield the text of every document of a byte stream, in parts when it is long. No document is empty."""
+    plain = decompressed(stream, name)
+    expect_end = expect_end and not proves_its_end(plain)
+    for batch in stream_batches(plain, name, tally, form, expect_end=expect_end):
+        if isinstance(batch, LongDocument):
+            yield _long_text(batch, tally)
+        else:
+            for document in documents_of(batch, tally):
+                yield [document.text]
+
+
+def count_units(path: str, form: str, word: str) -> tuple[Units, str]:
+    """Return the units of all documents in a text or JSONL file, and the sha256 over its documents' digests."""
+    tally, total, digest = DocumentTally(), Units(), hashlib.sha256()
+    with open_raw_input(path) as raw:
+        for parts in text_documents(raw, display_name(path), tally, form, expect_end=path == "-"):
+            counter = UnitCounter(word)
+            for part in parts:
+                counter.add(part)
+            total += counter.units
+            digest.update(bytes.fromhex(counter.sha256))
+    for _ in range(tally.empty):
+        total += empty_text_units(word)
+    return total, digest.hexdigest()
+
+
+def _counted(parts: Iterable[str], counter: UnitCounter) -> Iterator[str]:
+    for part in parts:
+        counter.add(part)
+        yield part
+
+
+def _long_text(document: LongDocument, tally: DocumentTally) -> Iterator[str]:
+    tally.loss.add(document.loss)
+    held, offset = b"", document.offset
+    for block in document.blocks:
+        held += block
+        size = whole_characters(held)
+        yield decode_utf8(held[:size], tally.loss, document.name, offset)
+        held, offset = held[size:], offset + size
+    yield decode_utf8(held, tally.loss, document.name, offset)

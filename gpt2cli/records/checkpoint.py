@@ -31,6 +31,7 @@ class ModelSource:
     step: int | None
     tokens: int | None
     flops: int | None = None
+    lr_phase: str | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -163,4 +164,4 @@ def _all_runs(runs: Path) -> list[list[Path]]:
 
 def _source(directory: Path) -> ModelSource:
     manifest = read_manifest(directory)
-    return ModelSource(directory, *(manifest.get(name) for name in ("run", "step", "tokens", "flops")))
+    return ModelSource(directory, *(manifest.get(name) for name in ("run", "step", "tokens", "flops", "lr_phase")))

@@ -39,7 +39,10 @@ STATE = "training/state.json"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands after `step` steps; metrics_bytes is the length of metrics.jsonl then."""
+    """Where a run stands after `step` steps; metrics_bytes is the length of metrics.jsonl then.
+
+    lr_phase is that of gpt2.step/1; checkpoints of before it was kept have none.
+    """
 
     run: str
     step: int
@@ -49,6 +52,7 @@ class Position:
     threads: int
     device: str
     torch: str
+    lr_phase: str | None = None
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -68,7 +72,8 @@ def save_checkpoint(
         (directory / "training").mkdir()
         write_tensors(export_moments(model, optimizer), directory / OPTIMIZER)
         write_json(directory / STATE, asdict(position))
-        manifest = {"run": position.run, "step": position.step, "tokens": position.tokens, "flops": position.flops}
+        manifest = {"run": position.run, "step": position.step, "tokens": position.tokens, "flops": position.flops,
+                    "lr_phase": position.lr_phase}
         write_manifest(directory, "gpt2.checkpoint", manifest, list_files(directory))
     for old in checkpoints_of(run)[keep:]:
         shutil.rmtree(old)

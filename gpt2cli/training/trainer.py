@@ -242,9 +242,11 @@ class _Run:
 
     def _save(self) -> Path:
         self.perf.sync()
+        ended = self.step == self.config.steps
         position = Position(**self._at(), metrics_bytes=self.metrics.sync(),
                             threads=torch.get_num_threads(), device=self.plan.device.type,
-                            torch=str(torch.__version__))
+                            torch=str(torch.__version__),
+                            lr_phase="done" if ended else self.config.learning_rate().at(self.step)[1])
         return save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position,
                                self.plan.keep)
 
