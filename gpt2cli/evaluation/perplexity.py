@@ -149,8 +149,8 @@ class _Documents:
                    strict=True)
         for place, (token, nll, rank, entropy) in enumerate(rows, first):
             text = self._encoder.decode([token]).decode("utf-8", "replace")
-            fields = {"document": window.document, "position": place, "id": token, "text": text, "nll_nats": nll,
-                      "rank": rank, "entropy_nats": entropy}
+            fields = {"document": window.document, "position": place, "id": token, "nll_nats": nll, "rank": rank,
+                      "entropy_nats": entropy, "text": text}
             self._write("gpt2.eval-token", fields if share == 1 else {**fields, "weight": share})
 
 
