@@ -1,19 +1,28 @@
-"""Which solved examples stand before a record."""
+"""Which solved examples stand before a record: the first of their pool, or drawn as lm-evaluation-harness draws them.
+
+Its ContextSampler (api/samplers.py of 0.4.13) keeps one `random.Random(seed)` for a task and draws anew for each record
+in order, so equal seeds give equal prompts. A record that may itself be in the pool costs it one more draw.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput
 from gpt2cli.evaluation.task import Doc, Task
+
+SEED = 1234
+"""lm_eval's fewshot_random_seed."""
 
 
 class Examples:
-    """Gives each record its examples. Ask in the order of the records."""
+    """Gives each record its examples. Ask in the order of the records, beginning with the first."""
 
-    def __init__(self, task: Task, pool: Sequence[Doc], number: int) -> None:
+    def __init__(self, task: Task, pool: Sequence[Doc], number: int, seed: int = SEED) -> None:
         """pool: what examples are taken from; number: how many stand before each record."""
         self._task, self._pool, self._number = task, list(pool), number
+        self._random = random.Random(seed)
 
     def of(self, doc: Doc) -> list[Doc]:
         """Return the examples of a record, in the order in which they are written.
@@ -22,12 +31,29 @@ class Examples:
         """
         if not self._number:
             return []
-        if self._task.shots.sampler != "first_n":
-            raise UsageFault(f"{self._task.where}: there is no sampler {self._task.shots.sampler!r}; write first_n")
-        pool = [other for other in self._pool if other.fields != doc.fields] if self._own(doc) else self._pool
-        if len(pool) < self._number:
-            raise BadInput(f"{self._task.where}: {self._number} examples were asked for, and there are {len(pool)}")
+        own = doc if self._task.shots.exclude_own else None
+        return self._first(own) if self._task.shots.sampler == "first_n" else self._drawn(own)
+
+    def _first(self, own: Doc | None) -> list[Doc]:
+        pool = self._without(self._pool, own)
+        self._enough(len(pool))
         return pool[: self._number]
 
-    def _own(self, doc: Doc) -> bool:
-        return self._task.shots.exclude_own
+    def _drawn(self, own: Doc | None) -> list[Doc]:
+        spare = int(own is not None and bool(own.fields))
+        self._enough(len(self._pool) - spare)
+        drawn = self._random.sample(self._pool, self._number + spare)
+        kept = self._without(drawn, own)[: self._number]
+        if len(kept) < self._number:
+            others = self._without(self._pool, own)
+            self._enough(len(others))
+            kept = self._random.sample(others, self._number)
+        return kept
+
+    def _without(self, docs: list[Doc], own: Doc | None) -> list[Doc]:
+        return docs if own is None else [doc for doc in docs if doc.fields != own.fields]
+
+    def _enough(self, there: int) -> None:
+        if there < self._number:
+            raise BadInput(f"{self._task.where}: {self._number} examples were asked for, and there are "
+                           f"{max(0, there)} to choose from")

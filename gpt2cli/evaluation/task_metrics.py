@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.evaluation.task import MetricChoice, Result
+from gpt2cli.evaluation.text_metrics import corpus_bleu, corpus_chrf, corpus_chrf_plus, corpus_ter
 
 LIKELIHOOD = ("loglikelihood", "cloze")
 CHOICE = ("multiple_choice",)
+GENERATED = ("generate_until",)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ AGGREGATIONS: dict[str, Aggregation] = {
     "brier_score": Aggregation(_brier_score, takes="probabilities"),
     "f1": Aggregation(_f1, takes="labels"),
     "matthews_corrcoef": Aggregation(_matthews, takes="labels"),
+    "bleu": Aggregation(corpus_bleu, takes="n-gram counts"),
+    "chrf": Aggregation(corpus_chrf, takes="texts", most=100),
+    "chrf++": Aggregation(corpus_chrf_plus, takes="texts", most=100),
+    "ter": Aggregation(corpus_ter, takes="edits"),
 }
 """Name in a task file -> aggregation."""
 
@@ -92,12 +98,21 @@ METRICS: dict[str, Metric] = {
     "acc_norm": Metric(CHOICE),
     "acc_bytes": Metric(CHOICE),
     "acc_mutual_info": Metric(CHOICE),
-    "exact_match": Metric((*CHOICE, "generate_until")),
+    "exact_match": Metric((*CHOICE, *GENERATED), options=("ignore_case", "ignore_punctuation", "ignore_numbers",
+                                                          "regexes_to_ignore")),
     "brier_score": Metric(CHOICE, "brier_score", False),
     "f1": Metric(CHOICE, "f1"),
     "mcc": Metric(CHOICE, "matthews_corrcoef"),
     "acc_partial": Metric(("substitution",)),
     "acc_full": Metric(("substitution",)),
+    "squad_em": Metric(GENERATED),
+    "squad_f1": Metric(GENERATED),
+    "coqa_f1": Metric(GENERATED),
+    "bleu": Metric(GENERATED, "bleu"),
+    "chrf": Metric(GENERATED, "chrf"),
+    "chrf++": Metric(GENERATED, "chrf++"),
+    "ter": Metric(GENERATED, "ter", False),
+    **{kind: Metric(GENERATED, options=("use_stemmer",)) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum")},
 }
 """Name in a task file -> metric."""
 

@@ -14,6 +14,7 @@ from gpt2cli.evaluation.task import Doc, Item, Result, Task
 from gpt2cli.evaluation.task_data import Split, read_split, split_of
 from gpt2cli.evaluation.task_fewshot import Examples
 from gpt2cli.evaluation.task_file import load_task
+from gpt2cli.evaluation.task_generation import answer_by_generation, ready_to_generate
 from gpt2cli.evaluation.task_likelihood import answer_by_likelihood
 from gpt2cli.evaluation.task_machine import Machine
 from gpt2cli.evaluation.task_metrics import AGGREGATIONS, summarise
@@ -32,7 +33,7 @@ RESAMPLES = 1000
 Answer = Callable[[Task, Sequence[Item], Machine], Iterator[Result]]
 ANSWERS: dict[str, Answer] = {
     "loglikelihood": answer_by_likelihood, "multiple_choice": answer_by_likelihood, "cloze": answer_by_likelihood,
-    "substitution": answer_by_likelihood,
+    "substitution": answer_by_likelihood, "generate_until": answer_by_generation,
 }
 """Type of task -> what answers its items."""
 Record = tuple[str, dict[str, Any]]
@@ -64,6 +65,7 @@ def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
     """
     losses = [UnicodeLoss() for _ in config.paths or ("-",)]
     tasks = [load_task(path, loss) for path, loss in zip(config.paths or ("-",), losses, strict=True)]
+    tasks = [ready_to_generate(task) if task.type == "generate_until" else task for task in tasks]
     names = [task.name for task in tasks]
     for task in tasks:
         if names.count(task.name) > 1:
@@ -84,7 +86,7 @@ def _evaluate(task: Task, opened: OpenModel, config: TasksConfig, loss: UnicodeL
     if not split.docs:
         raise BadInput(f"{task.where}: the data hold no record")
     docs = split.docs[: config.limit]
-    examples = Examples(task, _pool(task, split, loss), task.num_fewshot)
+    examples = Examples(task, _pool(task, split, loss), task.num_fewshot, config.seed)
     for line in (*task.notes, *loss.sentences()):
         reporter.warn(f"{task.name}: {line}")
     prompts, machine = Prompts(task, split), Machine(opened, config.budget, config.seed, reporter, len(docs))
