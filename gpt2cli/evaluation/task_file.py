@@ -82,7 +82,7 @@ def task_of_mapping(mapping: dict[str, Any], where: str, sha256: str) -> Task:
         keys.pass_over(name)
     kind = keys.choice("output_type", TYPES, "generate_until")
     files, data_field = _data(keys, where)
-    test, validation = keys.text("test_split", None), keys.text("validation_split", None)
+    test, validation = keys.optional_text("test_split"), keys.optional_text("validation_split")
     split = test or validation
     if split is None:
         raise BadInput(f"{where} names neither test_split nor validation_split: there is nothing to evaluate")
@@ -93,7 +93,7 @@ def task_of_mapping(mapping: dict[str, Any], where: str, sha256: str) -> Task:
         doc_to_target=keys.rule("doc_to_target", None),
         doc_to_choice=keys.rule("doc_to_choice", None, lists=True),
         target_delimiter=keys.text("target_delimiter", " "), fewshot_delimiter=keys.text("fewshot_delimiter", "\n\n"),
-        description=keys.text("description", ""), gen_prefix=keys.text("gen_prefix", None),
+        description=keys.text("description", ""), gen_prefix=keys.optional_text("gen_prefix"),
         num_fewshot=keys.count("num_fewshot", 0), metrics=_metrics(keys, kind, where),
         generation=keys.mapping("generation_kwargs"), repeats=keys.count("repeats", 1), filters=_filters(keys, where),
     )
@@ -121,7 +121,7 @@ def _refuse(mapping: dict[str, Any], where: str) -> None:
 
 
 def _data(keys: Entries, where: str) -> tuple[dict[str, tuple[str, ...]], str | None]:
-    kind = keys.text("dataset_path", None)
+    kind = keys.optional_text("dataset_path")
     if kind != "json":
         raise BadInput(f"{where}: dataset_path is {kind or 'missing'}, and only json is read: local files, named in "
                        "dataset_kwargs as data_files")
@@ -129,7 +129,7 @@ def _data(keys: Entries, where: str) -> tuple[dict[str, tuple[str, ...]], str | 
     inner.pass_over("trust_remote_code")
     files = inner.value("data_files", None)
     root = inner.text("data_dir", "")
-    data_field = inner.text("field", None)
+    data_field = inner.optional_text("field")
     inner.finish()
     if isinstance(files, (str, list)):
         files = {"train": files}
@@ -154,7 +154,7 @@ def _metrics(keys: Entries, kind: str, where: str) -> tuple[MetricChoice, ...]:
         return default_metrics(kind)
     chosen = []
     for entry in Entries.mappings(entries, f"{where}: metric_list"):
-        name = entry.text("metric", None)
+        name = entry.optional_text("metric")
         metric = METRICS.get(name or "")
         if metric is None or kind not in metric.types:
             known = ", ".join(sorted(known for known, metric in METRICS.items() if kind in metric.types))
@@ -176,10 +176,10 @@ def _metrics(keys: Entries, kind: str, where: str) -> tuple[MetricChoice, ...]:
 def _filters(keys: Entries, where: str) -> tuple[Filter, ...]:
     found = []
     for pipeline in Entries.mappings(keys.value("filter_list", []), f"{where}: filter_list"):
-        name = pipeline.text("name", None)
+        name = pipeline.optional_text("name")
         steps = []
         for step in Entries.mappings(pipeline.value("filter", []), f"{where}: filter {name}"):
-            steps.append((str(step.text("function", None)), step.rest(None)))
+            steps.append((str(step.optional_text("function")), step.rest(None)))
         pipeline.finish()
         found.append(Filter(str(name), tuple(steps)))
     return tuple(found)
@@ -189,7 +189,7 @@ def _shots(keys: Entries, task: Task, mapping: dict[str, Any], test: str | None)
     own = Entries(keys.mapping("fewshot_config"), f"{task.where}: fewshot_config")
     if own.value("process_docs", None) is not None:
         raise BadInput(f"{task.where}: process_docs is Python code by its nature and is not supported")
-    split = own.text("split", keys.text("fewshot_split", None))
+    split = own.optional_text("split", keys.optional_text("fewshot_split"))
     samples = own.value("samples", None)
     if samples is not None and not (isinstance(samples, list) and all(isinstance(sample, dict) for sample in samples)):
         raise BadInput(f"{task.where}: fewshot_config's samples are no list of records")
@@ -203,7 +203,7 @@ def _shots(keys: Entries, task: Task, mapping: dict[str, Any], test: str | None)
         doc_to_text=own.rule("doc_to_text", task.doc_to_text),
         doc_to_target=own.rule("doc_to_target", task.doc_to_target),
         doc_to_choice=own.rule("doc_to_choice", task.doc_to_choice, lists=True),
-        gen_prefix=own.text("gen_prefix", task.gen_prefix),
+        gen_prefix=own.optional_text("gen_prefix", task.gen_prefix),
         target_delimiter=own.text("target_delimiter", task.target_delimiter),
         fewshot_delimiter=own.text("fewshot_delimiter", task.fewshot_delimiter), exclude_own=exclude,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 from gpt2cli.errors import BadInput
 
@@ -27,12 +27,12 @@ class Entries:
         """Take a value of any type."""
         return self._values.pop(name, default)
 
-    @overload
-    def text(self, name: str, default: str) -> str: ...
-    @overload
-    def text(self, name: str, default: str | None) -> str | None: ...
-    def text(self, name: str, default: str | None) -> str | None:
+    def text(self, name: str, default: str) -> str:
         """Take a text."""
+        return self.optional_text(name, default) or ""
+
+    def optional_text(self, name: str, default: str | None = None) -> str | None:
+        """Take a text that may be missing."""
         value = self._values.pop(name, default)
         if value is not None and not isinstance(value, str):
             raise BadInput(f"{self._where}: {name} is {_kind(value)} where text is expected; quote it if it is text")

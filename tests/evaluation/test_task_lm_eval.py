@@ -16,6 +16,7 @@ from gpt2cli.reporter import Silent
 from gpt2cli.sampling.open_model import ModelChoice
 from gpt2cli.sizes import ModelShape
 
+pytestmark = pytest.mark.slow
 N_ITEMS = 220
 HEAD = """
 task: {name}
