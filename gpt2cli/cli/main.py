@@ -32,9 +32,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("model", "train", "Train GPT-2 of any size."),
     "eval-ppl": ("model", "eval_ppl", "Perplexity and bits per byte by a named protocol."),
     "eval-tasks": ("model", "eval_tasks", "Accuracy and more on tasks, few-shot or not."),
+    "eval-diff": ("model", "eval_diff", "Is one evaluation better than another, item by item."),
     "sample": ("model", "sample", "Generate text."),
     "fit-scaling": ("study", "fit_scaling", "Fit a scaling law to runs and plan by it."),
-    "plot": ("study", "plot", "Draw metrics and fits, as a file or in the terminal."),
+    "plot": ("study", "plot", "Draw metrics, fits and evaluations, as a file or in the terminal."),
     "verify": ("study", "verify", "Check artefacts against their digests."),
     "help": ("study", "help", "Show a man page."),
 }

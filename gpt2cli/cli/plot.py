@@ -12,7 +12,7 @@ from gpt2cli.cli.options import force_option
 from gpt2cli.errors import UsageFault
 
 
-@click.command("plot", cls=Gpt2Command, short_help="Draw metrics and fits, as a file or in the terminal.")
+@click.command("plot", cls=Gpt2Command, short_help="Draw metrics, fits and evaluations, as a file or in the terminal.")
 @click.argument("paths", nargs=-1, metavar="[RUN_DIR|FILE]...", type=click.Path())
 @click.option(
     "-o",

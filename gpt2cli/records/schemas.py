@@ -20,6 +20,8 @@ SCHEMAS = MappingProxyType(
         "gpt2.item": (1, ("task", "item", "type", "metrics")),
         "gpt2.task": (1, ("run", "step", "tokens", "flops", "n_params", "task", "type", "num_fewshot", "n_items",
                           "metrics", "protocol")),
+        "gpt2.eval-diff": (1, ("task", "metric", "a", "b", "difference", "stderr", "interval", "n_pairs", "n_only_a",
+                               "n_only_b")),
         "gpt2.perf": (1, ("run", "step", "tokens_per_second")),
         "gpt2.checkpoint": (1, ("run", "step", "tokens", "files")),
         "gpt2.sample": (1, ("prompt", "text", "finish_reason")),

@@ -1,0 +1,63 @@
+"""The table of gpt2 eval-diff for people: a metric a line, what it was, how it changed, how sure that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpt2cli.reporter import Reporter
+
+HEADER = ("task", "metric", "A", "B", "B - A", "std. error", "interval", "pairs", "McNemar")
+_LEFT = 2
+
+
+def show_differences(records: list[dict[str, Any]], reporter: Reporter) -> None:
+    """Show gpt2.eval-diff records, and what was left without a partner."""
+    level = f"{100 * records[0]['bootstrap']['level']:g} % interval"
+    header = tuple(level if name == "interval" else name for name in HEADER)
+    rows = [header, *(_row(record) for record in records)]
+    kept = [column for column in range(len(header)) if any(row[column] for row in rows[1:])]
+    widths = {column: max(len(row[column]) for row in rows) for column in kept}
+    for row in rows:
+        cells = (row[column].ljust(widths[column]) if column < _LEFT else row[column].rjust(widths[column])
+                 for column in kept)
+        reporter.note("  ".join(cells).rstrip())
+    for line in dict.fromkeys(line for record in records for line in _alone(record)):
+        reporter.warn(line)
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    test, interval, stderr = record.get("mcnemar"), record["interval"], record["stderr"]
+    return (
+        record["task"] or "documents", record["metric"], _number(record["a"]), _number(record["b"]),
+        _signed(record["difference"]) + _verdict(record), "" if stderr is None else _number(stderr),
+        "" if interval is None else f"{_signed(interval[0])} to {_signed(interval[1])}", f"{record['n_pairs']:,}",
+        "" if test is None else f"{test['only_a']:,} : {test['only_b']:,}, p {_p_value(test['p_value'])}",
+    )
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    """Return "better" or "worse" where the interval leaves zero out and the direction is known."""
+    interval, higher = record["interval"], record["higher_is_better"]
+    if interval is None or higher is None or interval[0] <= 0 <= interval[1]:
+        return ""
+    return " better" if (interval[0] > 0) == higher else " worse"
+
+
+def _alone(record: dict[str, Any]) -> list[str]:
+    what = "documents" if record["task"] is None else f"items of task {record['task']}"
+    return [f"{record[f'n_only_{side}']:,} {what} are only in {side.upper()} and were left out"
+            for side in ("a", "b") if record[f"n_only_{side}"]]
+
+
+def _number(value: float) -> str:
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"+{_number(value)}" if value > 0 else _number(value)
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-4 else f"{value:.1e}"
