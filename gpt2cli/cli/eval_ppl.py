@@ -35,7 +35,7 @@ PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs")
 @click.option("--split", type=click.Choice(["train", "val"]), default=None,
               help="Which split of a shard set; default val.")
 @click.option("--batch", type=Count(1), metavar="N",
-              help="Full windows computed together, default 8,192 positions' worth: speed and memory, not the result.")
+              help="Full windows computed together, default 2,048 positions' worth: speed and memory, not the result.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
               help="Weights and matrix products; bf16 is faster and changes the fifth digit.")
 @device_option()

@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from gpt2cli.evaluation.forward import linear
+
 ROWS = 256
 """Positions whose logits exist at once: fewer make the matrix product slower, more only take memory."""
 STRIP = 16
@@ -27,11 +29,10 @@ class Scores:
 
 
 class Head:
-    """The head of one model; it keeps one chunk of logits, because fresh memory costs as much as the softmax."""
+    """The head of one model."""
 
     def __init__(self, wte_VC: Tensor, rows: int = ROWS) -> None:
         self._wte_VC = wte_VC
-        self._logits_RV = wte_VC.new_empty(rows, len(wte_VC))
         self._rows = rows
 
     @torch.inference_mode()
@@ -41,7 +42,7 @@ class Head:
             return Scores(torch.empty(0))
         parts: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
         for x_RC, target_R in zip(x_NC.split(self._rows), targets_N.split(self._rows), strict=True):
-            logits_RV = torch.mm(x_RC, self._wte_VC.T, out=self._logits_RV[: len(x_RC)])
+            logits_RV = linear(x_RC, self._wte_VC)
             strips = zip(logits_RV.split(STRIP), target_R.split(STRIP), strict=True)
             parts += [_score(logits.float(), target[:, None], details) for logits, target in strips]
         nll_N = torch.cat([nll_S for nll_S, _, _ in parts])

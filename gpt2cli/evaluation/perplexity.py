@@ -21,7 +21,7 @@ from gpt2cli.reporter import Reporter
 from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
 from gpt2cli.tokens.encode import Encoder
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 2048
 """Positions computed together unless a batch is given."""
 Write = Callable[[str, dict[str, Any]], None]
 """Takes a record: its kind and its fields."""

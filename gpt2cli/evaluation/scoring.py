@@ -1,14 +1,14 @@
 """Nll of documents under a model, window by window: batches of a token budget, the head on scored positions alone.
 
-Padding goes to the right, where causal attention keeps it from every position that counts, so the batch size changes
-rounding and nothing else. Windows of a stretch of documents are sorted by length, so little is padded, and given back
-in their order.
+Windows are laid end to end, not padded, and none sees another, so the batch size changes rounding and nothing else.
+Those of a stretch of documents are sorted by length, so that equals attend together, and given back in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 import numpy as np
 import torch
@@ -97,18 +97,18 @@ class Scorer:
                 feed.forget(window.stop - protocol.context)
 
     def _batch(self, jobs: list[_Job]) -> Iterator[WindowScores]:
-        """Score windows together; the longest comes first."""
-        length = len(jobs[0].inputs)
-        ids_BT = np.zeros((len(jobs), length), dtype=np.int64)
-        for row, job in enumerate(jobs):
-            ids_BT[row, : len(job.inputs)] = job.inputs
-        ends = [row * length + len(job.inputs) for row, job in enumerate(jobs)]
+        """Score windows together; those of one length are neighbours."""
+        runs = [(len(list(equals)), length) for length, equals in groupby(len(job.inputs) for job in jobs)]
+        ends = accumulate(len(job.inputs) for job in jobs)
         wanted = np.concatenate([np.arange(end - len(job.targets), end)
                                  for end, job in zip(ends, jobs, strict=True)])
-        wanted_N = None if len(wanted) == ids_BT.size else torch.from_numpy(wanted).to(self._device)
-        x_NC = hidden_states(self._model, torch.from_numpy(ids_BT).to(self._device), wanted_N)
-        targets_N = torch.from_numpy(np.concatenate([job.targets for job in jobs])).to(self._device)
-        return _split(jobs, self._head.score(x_NC, targets_N, details=self._details))
+        ids_N = self._tensor(np.concatenate([job.inputs for job in jobs]))
+        x_MC = hidden_states(self._model, ids_N, runs, None if len(wanted) == len(ids_N) else self._tensor(wanted))
+        targets_M = self._tensor(np.concatenate([job.targets for job in jobs]))
+        return _split(jobs, self._head.score(x_MC, targets_M, details=self._details))
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device)
 
 
 def _split(jobs: list[_Job], scores: Scores) -> Iterator[WindowScores]:
@@ -139,9 +139,15 @@ def _stretches(jobs: Iterator[_Job], size: int) -> Iterator[list[_Job]]:
 
 
 def _batches(order: list[int], jobs: list[_Job], budget: int) -> Iterator[list[int]]:
-    """Cut `order`, longest job first, into batches of at most `budget` padded positions (one job at least)."""
-    start = 0
-    while start < len(order):
-        size = max(1, budget // len(jobs[order[start]].inputs))
-        yield order[start : start + size]
-        start += size
+    """Cut `order` into batches of at most `budget` positions (one job at least)."""
+    batch: list[int] = []
+    held = 0
+    for number in order:
+        size = len(jobs[number].inputs)
+        if batch and held + size > budget:
+            yield batch
+            batch, held = [], 0
+        batch.append(number)
+        held += size
+    if batch:
+        yield batch
