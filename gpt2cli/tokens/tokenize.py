@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -75,24 +76,26 @@ def tokenize_documents(paths: Sequence[str], stream: BinaryIO, config: TokenizeC
     tally = DocumentTally()
     tasks = _Tasks(encoder, batches)
     work = _joined_texts(read_batches(paths, tally, config.form, config.split_on))
-    writer = ShardWriter(stream, header)
-    digest, total = hashlib.sha256(), 0
-    for encoded in _encode_all(tasks.of(work), batches, config.jobs):
-        tally.add(encoded.tally)
+    # Frames are compressed in a thread, which is begun with the first of them: after the processes were forked.
+    with ThreadPoolExecutor(1) as threads:
+        writer = ShardWriter(stream, header, threads)
+        digest, total = hashlib.sha256(), 0
+        for encoded in _encode_all(tasks.of(work), batches, config.jobs):
+            tally.add(encoded.tally)
+            if config.strict:
+                _refuse_losses(tally)
+            if encoded.lengths is not None:
+                writer.write_documents(encoded.tokens, encoded.lengths, encoded.text_bytes)
+            elif encoded.ends:
+                writer.write_document(encoded.tokens, encoded.text_bytes)
+            else:
+                writer.write_part(encoded.tokens)
+            digest.update(encoded.digests)
+            total += encoded.text_bytes
+            reporter.progress(total / 1e6, None, "MB of text", documents=f"{tally.documents:,}")
         if config.strict:
             _refuse_losses(tally)
-        if encoded.lengths is not None:
-            writer.write_documents(encoded.tokens, encoded.lengths, encoded.text_bytes)
-        elif encoded.ends:
-            writer.write_document(encoded.tokens, encoded.text_bytes)
-        else:
-            writer.write_part(encoded.tokens)
-        digest.update(encoded.digests)
-        total += encoded.text_bytes
-        reporter.progress(total / 1e6, None, "MB of text", documents=f"{tally.documents:,}")
-    if config.strict:
-        _refuse_losses(tally)
-    footer = writer.close(digest.hexdigest())
+        footer = writer.close(digest.hexdigest())
     for line in tally.sentences():
         reporter.warn(line)
     if not footer.documents:
