@@ -44,9 +44,13 @@ def _verdict(record: dict[str, Any]) -> str:
 
 
 def _alone(record: dict[str, Any]) -> list[str]:
-    what = "documents" if record["task"] is None else f"items of task {record['task']}"
-    return [f"{record[f'n_only_{side}']:,} {what} are only in {side.upper()} and were left out"
-            for side in ("a", "b") if record[f"n_only_{side}"]]
+    what, of = ("document", "") if record["task"] is None else ("item", f" of task {record['task']}")
+    lines = []
+    for side in ("a", "b"):
+        if number := record[f"n_only_{side}"]:
+            ending, verbs = ("", ("is", "was")) if number == 1 else ("s", ("are", "were"))
+            lines.append(f"{number:,} {what}{ending}{of} {verbs[0]} only in {side.upper()} and {verbs[1]} left out")
+    return lines
 
 
 def _number(value: float) -> str:

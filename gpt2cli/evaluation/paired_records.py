@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,8 +66,9 @@ def read_evaluation(path: str, reporter: Reporter) -> Evaluation:
         elif kind == "gpt2.eval-document":
             _take_document(found, record)
         elif kind == "gpt2.eval":
-            found.texts.append(record)
+            found.texts.append(_writable(record, f"{found.name}: a gpt2.eval record"))
         else:
+            _writable(record, f"{found.name}: a gpt2.task record")
             found.tasks[_text(record["task"], f"{found.name}: task")] = record
     for line in tally.warnings:
         reporter.warn(line)
@@ -91,7 +93,8 @@ def _take_item(found: Evaluation, record: Record) -> None:
     where = f"{found.name}: item {number} of task {task}"
     if not isinstance(record["metrics"], dict):
         raise BadInput(f"{where}: metrics is no object")
-    metrics = {name: _number(value, f"{where}: {name}") for name, value in record["metrics"].items()}
+    metrics = {_text(name, f"{where}: a metric's name"): _number(value, f"{where}: {name}")
+               for name, value in record["metrics"].items()}
     item = ScoredItem(metrics, _digest(record, "doc_sha256", where), _digest(record, "request_sha256", where),
                       {name: record[name] for name in _ANSWER_FIELDS if name in record})
     if found.items.setdefault(task, {}).setdefault(number, item) is not item:
@@ -161,10 +164,19 @@ def _place(document: ScoredDocument) -> tuple[int, float, int, int]:
     return document.number, document.nll_nats, document.n_tokens, document.n_bytes
 
 
+def _writable(value: Any, where: str) -> Any:
+    """Return `value`; JSON can spell half a surrogate pair, which no UTF-8 can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{where} holds half a surrogate pair, which is no character") from None
+    return value
+
+
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise BadInput(f"{where} is no text: {str(value)[:40]}")
-    return value
+    return _writable(value, where)
 
 
 def _digest(record: Record, name: str, where: str) -> str | None:
