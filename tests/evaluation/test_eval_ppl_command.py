@@ -98,3 +98,48 @@ def test_a_named_pipe_is_read_once(bash: Callable, model_directory: Path, shard:
     result: subprocess.CompletedProcess[bytes] = bash(script, tmp_path, options=())
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != b""
+
+
+def test_protocols_units_and_intervals_are_options(gpt2_here: Callable, model_directory: Path, tmp_path: Path) -> None:
+    text, units = tmp_path / "t.jsonl", tmp_path / "units.txt"
+    text.write_text('{"text":"one two<|endoftext|>three"}\n{"text":"and another"}\n')
+    units.write_text("a b c d")
+    for protocol in ("sliding", "disjoint", "harness", "hf-docs"):
+        found = gpt2_here("eval-ppl", model_directory, text, "--protocol", protocol, "-q", check=True)
+        assert record_of(found.stdout)["protocol"]["name"] == protocol
+    found = gpt2_here("eval-ppl", model_directory, text, "--no-bos", "--count-from", units, "--bootstrap", 9,
+                      check=True)
+    record = record_of(found.stdout)
+    assert (record["n_words"], record["bootstrap"]["resamples"]) == (4, 9)
+    assert record["protocol"]["bos"].startswith("none")
+    assert record["lr_phase"] is None
+
+
+def test_parts_come_before_the_record_and_merge(gpt2_here: Callable, model_directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the first piece")
+    (tmp_path / "b.txt").write_text("and a second one")
+    for name in "ab":
+        gpt2_here("eval-ppl", model_directory, tmp_path / f"{name}.txt", "--per-doc", "--per-token", "-o",
+                  tmp_path / f"{name}.jsonl", check=True)
+    kinds = [json.loads(line)["schema"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert kinds == ["gpt2.eval-token/1"] * (len(kinds) - 2) + ["gpt2.eval-document/1", "gpt2.eval/1"]
+    merged = gpt2_here("eval-ppl", "--merge", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--bootstrap", 5, check=True)
+    whole = gpt2_here("eval-ppl", model_directory, tmp_path / "a.txt", tmp_path / "b.txt", check=True)
+    one, other = record_of(merged.stdout), record_of(whole.stdout)
+    assert one["nll_nats"] == pytest.approx(other["nll_nats"], rel=1e-6)
+    assert one["text_sha256"] == other["text_sha256"]
+    piped = gpt2_here("eval-ppl", "--merge", input=(tmp_path / "a.jsonl").read_bytes() +
+                      (tmp_path / "b.jsonl").read_bytes(), check=True)
+    assert record_of(piped.stdout)["nll_nats"] == one["nll_nats"]
+
+
+@pytest.mark.parametrize(("arguments", "status", "words"), [
+    (("--merge", "--context", 8), 2, b"--context says nothing to --merge"),
+    (("--merge", "missing.jsonl"), 2, b"missing.jsonl"),
+    (("--merge",), 65, b"no gpt2.eval record"),
+])
+def test_what_a_merge_refuses(gpt2_here: Callable, arguments: tuple, status: int, words: bytes) -> None:
+    found = gpt2_here("eval-ppl", *arguments, input=b"")
+    assert found.returncode == status
+    assert words in found.stderr
+    assert found.stdout == b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_feed_reaches_and_gives_what_the_whole_sequence_holds(chunks: list[lis
 
 
 def test_a_feed_of_an_endless_document_holds_a_window() -> None:
-    def chunks():  # noqa: ANN202
+    def chunks() -> Iterator[np.ndarray]:
         while True:
             yield np.arange(1000)
 
