@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.evaluation.forward import linear
+from gpt2cli.model.gpt2 import GPT2, Attention, Block, Projection
 from gpt2cli.model.kv_cache import KVCache
 
 
@@ -67,17 +70,36 @@ def branched_states(model: GPT2, rows: Sequence[Row], prefix: Prefix | None, wan
     ids_BT, positions_BT, segments_BT = (np.zeros((len(rows), T), dtype=np.int64) for _ in range(3))
     for number, row in enumerate(rows):
         _lay_out(row, ids_BT[number], positions_BT[number], segments_BT[number])
-    cache = None
+    mask = None
     if prefix is not None or any(row.branches for row in rows):
-        cache = _Attended(_mask(torch.from_numpy(segments_BT).to(device), prefix), prefix)
+        mask = _mask(torch.from_numpy(segments_BT).to(device), prefix)
     x_BTC = model.wte(torch.from_numpy(ids_BT).to(device)) + model.wpe(torch.from_numpy(positions_BT).to(device))
-    *blocks, last = model.h
-    for block in blocks:
-        x_BTC = block(x_BTC, 0.0, cache)
     wanted = torch.from_numpy(wanted_N).to(device)
-    x_NC = (x_BTC + last.attn(last.ln_1(x_BTC), 0.0, cache)).flatten(0, 1)[wanted]  # type: ignore[operator]
-    final: Tensor = model.ln_f(x_NC + last.mlp(last.ln_2(x_NC)))  # type: ignore[operator]
+    for layer, module in enumerate(model.h):
+        block = cast(Block, module)
+        y_BTC = _attend(block.attn, block.ln_1(x_BTC), mask, layer, prefix)
+        if layer == len(model.h) - 1:
+            x_BTC, y_BTC = x_BTC.flatten(0, 1)[wanted], y_BTC.flatten(0, 1)[wanted]
+        x_BTC += _project(block.attn.c_proj, y_BTC)
+        x_BTC += _project(block.mlp.c_proj, _project(block.mlp.c_fc, block.ln_2(x_BTC), gelu=True))
+    final: Tensor = model.ln_f(x_BTC)
     return final
+
+
+def _attend(attention: Attention, x_BTC: Tensor, mask_B1TS: Tensor | None, layer: int, prefix: Prefix | None) -> Tensor:
+    """Return attention (B, T, C) to the prefix and, as the mask allows, the row, before its output projection."""
+    B, T, C = x_BTC.shape
+    qkv_BT3HD = _project(attention.c_attn, x_BTC).view(B, T, 3, attention.n_head, C // attention.n_head)
+    q_BHTD, k_BHSD, v_BHSD = qkv_BT3HD.permute(2, 0, 3, 1, 4)
+    if prefix is not None:
+        k_BHSD = torch.cat([prefix.keys[layer].expand(B, -1, -1, -1), k_BHSD], dim=2)
+        v_BHSD = torch.cat([prefix.values[layer].expand(B, -1, -1, -1), v_BHSD], dim=2)
+    y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask_B1TS, is_causal=mask_B1TS is None)
+    return y_BHTD.transpose(1, 2).reshape(B, T, C)
+
+
+def _project(projection: Projection, x: Tensor, *, gelu: bool = False) -> Tensor:
+    return linear(x, projection.weight.T, projection.bias, gelu=gelu)
 
 
 def _lay_out(row: Row, ids: np.ndarray, positions: np.ndarray, segments: np.ndarray) -> None:
@@ -104,24 +126,3 @@ def _mask(segments_BT: Tensor, prefix: Prefix | None) -> Tensor:
         return mask
     seen = mask.new_ones((1, 1, 1, 1)).expand(len(mask), 1, T, prefix.length)
     return torch.cat([seen, mask], dim=3)
-
-
-class _Attended(KVCache):
-    """What a block of the model is given as its cache: a mask, and the prefix's keys and values before its own."""
-
-    def __init__(self, mask_B1TS: Tensor, prefix: Prefix | None) -> None:
-        self._mask = mask_B1TS
-        self._prefix = prefix
-        self.length = prefix.length if prefix is not None else 0
-
-    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of the prefix and the row."""
-        if self._prefix is None:
-            return k_BHTD, v_BHTD
-        B = len(k_BHTD)
-        before = self._prefix.keys[layer].expand(B, -1, -1, -1), self._prefix.values[layer].expand(B, -1, -1, -1)
-        return torch.cat([before[0], k_BHTD], dim=2), torch.cat([before[1], v_BHTD], dim=2)
-
-    def mask(self, new: int) -> Tensor | None:
-        """Return the mask of the batch."""
-        return self._mask

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.evaluation.branches import Prefix, branched_states, read_prefix
+from gpt2cli.evaluation.forward import linear
 from gpt2cli.evaluation.task_requests import EncodedRequest
 from gpt2cli.evaluation.task_trees import Tree, grow, with_shared_prefixes
 from gpt2cli.model.gpt2 import GPT2
@@ -41,8 +42,6 @@ class LikelihoodScorer:
         self._model = model
         self._budget = budget
         self._reporter = reporter
-        weight = model.wte.weight
-        self._logits_RV = weight.new_empty(HEAD_ROWS, len(weight))
 
     def score(self, groups: Sequence[Sequence[EncodedRequest]], on_batch: Callable[[int], None] = lambda count: None,
               ) -> list[list[Likelihood]]:
@@ -114,7 +113,7 @@ class LikelihoodScorer:
         at = 0
         for start in range(0, len(x_NC), HEAD_ROWS):
             x_RC = x_NC[start : start + HEAD_ROWS]
-            logits_RV = torch.mm(x_RC, self._model.wte.weight.T, out=self._logits_RV[: len(x_RC)])
+            logits_RV = linear(x_RC, self._model.wte.weight)
             for first in range(0, len(x_RC), STRIP):
                 logits_SV = logits_RV[first : first + STRIP].float()
                 stop = at + int(np.searchsorted(rows[order[at:]], start + first + len(logits_SV)))

@@ -1,4 +1,4 @@
-"""The same task files through lm-evaluation-harness, on the same checkpoint: the same requests, likelihoods, numbers."""
+"""The same task files through lm-evaluation-harness, on the same checkpoint: equal requests, likelihoods, numbers."""
 
 from __future__ import annotations
 
