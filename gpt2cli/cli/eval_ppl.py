@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
+from gpt2cli.cli.beside_published import published_table
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
 
-PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs")
+PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs", "paper-wikitext2", "paper-wikitext103", "paper-ptb",
+             "paper-enwik8", "paper-text8", "paper-1bw", "paper-lambada")
+DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
 
 
 @click.command("eval-ppl", cls=Gpt2Command, short_help="Perplexity and bits per byte by a named protocol.")
@@ -23,6 +26,8 @@ PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs")
               help="How far each window moves on; default: half of the context.")
 @click.option("--bos/--no-bos", default=None,
               help="End-of-text before each document, so that its first token is scored; default: the protocol's.")
+@click.option("--detokenizer", type=click.Choice(DETOKENIZERS), default=None,
+              help="Undo how a corpus was tokenised before it is scored, line by line; default: the protocol's.")
 @click.option("--count-from", type=click.Path(), metavar="FILE",
               help="Count words, bytes and characters in this file instead of in the evaluated text.")
 @click.option("--per-doc", is_flag=True, help="A record of each document too, before the record of all.")
@@ -32,8 +37,8 @@ PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs")
 @click.option("--merge", is_flag=True, help="All arguments are records of pieces, to be made one.")
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
               show_default=True, help="What the inputs are; auto looks at their content.")
-@click.option("--split", type=click.Choice(["train", "val"]), default=None,
-              help="Which split of a shard set; default val.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default=None,
+              help="Of a shard set val, the default, or train; of paper-enwik8 and -text8 test, the default, or all.")
 @click.option("--batch", type=Count(1), metavar="N",
               help="Full windows computed together, default 2,048 positions' worth: speed and memory, not the result.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
@@ -65,7 +70,7 @@ def command(
     config = EvalConfig(
         ModelChoice(model, device, dtype, threads), files, given["form"], given["split"], given["protocol"],
         given["context"], given["stride"], given["bos"], given["batch"], given["count_from"], given["per_doc"],
-        given["per_token"], given["bootstrap"] or 0,
+        given["per_token"], given["bootstrap"] or 0, given["detokenizer"],
     )
     with open_output(output, force=force) as stream:
         writer = RecordWriter(stream)
@@ -94,12 +99,15 @@ def _summary(record: dict[str, Any]) -> list[str]:
     empty = f", {record['n_empty_documents']:,} of them empty" if record["n_empty_documents"] else ""
     documents = "document" if record["n_documents"] == 1 else "documents"
     protocol = record["protocol"]
+    beside = (published_table(protocol["name"].removeprefix("paper-"), record[record["metric"]], record["metric"],
+                              record["published"]) if "published" in record else [])
     return [
         f"perplexity {_number(record['ppl'])} a token, {_number(record['word_ppl'])} a word; "
         f"{_number(record['bits_per_byte'])} bits a byte; {record['nll_nats_per_token']:.4f} nats a token{error}",
         f"{record['n_tokens']:,} tokens, {record['n_words']:,} words, {record['n_bytes']:,} bytes in "
         f"{record['n_documents']:,} {documents}{empty}; {protocol['name']} windows, context {protocol['context']}, "
         f"stride {protocol['stride']}",
+        *beside,
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.bootstrap import percentile_intervals
 from gpt2cli.evaluation.measures import DocumentSums, Moments, Sums, add_sums
+from gpt2cli.evaluation.paper import compare
 from gpt2cli.evaluation.units import Units
 from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
@@ -56,6 +57,9 @@ def merge_records(paths: Sequence[str], bootstrap: int, reporter: Reporter) -> d
         **{name: first[name] for name in SAME[7:]}, "text_sha256": _over(digests),
         "merged": {"pieces": len(pieces), "text_sha256": "over documents" if whole else "over pieces"},
     }
+    protocol = first["protocol"]
+    if isinstance(protocol, dict):
+        record |= compare(str(protocol.get("name")), record)
     if "units_sha256" in first:
         record["units_sha256"] = _over([piece.record["units_sha256"] for piece in pieces])
     if bootstrap:

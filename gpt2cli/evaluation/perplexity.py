@@ -13,6 +13,7 @@ import numpy as np
 from gpt2cli.errors import BadInput
 from gpt2cli.evaluation.bootstrap import percentile_intervals
 from gpt2cli.evaluation.measures import DocumentSums, ratios
+from gpt2cli.evaluation.paper import PARTS, compare, doubts, prepare
 from gpt2cli.evaluation.protocols import Protocol, settle
 from gpt2cli.evaluation.scoring import Scorer, WindowScores
 from gpt2cli.evaluation.texts import EvaluatedText, Texts, count_units
@@ -31,8 +32,9 @@ Write = Callable[[str, dict[str, Any]], None]
 class EvalConfig:
     """Everything `gpt2 eval-ppl` was asked for, but where its records go. None: the model or the protocol decides.
 
-    count_from: a file whose words, bytes and characters are counted instead of the evaluated text's. per_document,
-    per_token: whether records of those are written too. bootstrap: resamples, 0 for none.
+    split: of a shard set train or val, of paper-enwik8 and paper-text8 test or all. count_from: a file whose words,
+    bytes and characters are counted instead of the evaluated text's. per_document, per_token: whether records of those
+    are written too. bootstrap: resamples, 0 for none.
     """
 
     model: ModelChoice = field(default_factory=ModelChoice)
@@ -48,6 +50,7 @@ class EvalConfig:
     per_document: bool = False
     per_token: bool = False
     bootstrap: int = 0
+    detokenizer: str | None = None
 
 
 def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind, fields: None) -> dict[str, Any]:
@@ -58,16 +61,18 @@ def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind,
     """
     opened = open_model(config.model, reporter)
     protocol = settle(config.protocol, opened.shape.n_ctx, config.context, config.stride, config.bos)
+    protocol, preparation = prepare(protocol, config.detokenizer, config.split)
     elsewhere, elsewhere_sha256 = None, None
     if config.count_from is not None:
         elsewhere, elsewhere_sha256 = count_units(config.count_from, "auto", protocol.word)
         protocol = replace(protocol, units="of another text")
-    texts = Texts(config.paths, config.form, config.split, opened.encoder, protocol)
+    split = config.split if config.split not in PARTS else None
+    texts = Texts(config.paths, config.form, split, opened.encoder, protocol, preparation)
     scored = _Documents(opened.encoder, protocol, config, write)
     budget = (config.batch or 1) * protocol.context if config.batch else max(BATCH_TOKENS, protocol.context)
     scorer = Scorer(opened.model, opened.vocabulary.eot, protocol, budget, details=config.per_token)
     scored.take(scorer.score(scored.waiting(texts.documents()), reporter, texts.n_tokens))
-    for line in texts.sentences():
+    for line in [*texts.sentences(), *(preparation.sentences() if preparation else ())]:
         reporter.warn(line)
     sums = scored.sums.total(texts.n_empty, elsewhere, empty_text_units(protocol.word))
     if not sums.n_tokens:
@@ -76,13 +81,17 @@ def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind,
     record = {**_origin(opened, texts), **sums.as_fields(), "protocol": protocol.as_fields(), "dtype": opened.dtype,
               "model_sha256": opened.sha256, "tokenizer_sha256": opened.vocabulary.sha256,
               "text_sha256": scored.sha256}
+    if preparation is not None:
+        record |= preparation.as_fields()
     if elsewhere is not None:
         record["units_sha256"] = elsewhere_sha256
     if config.bootstrap:
         record["bootstrap"] = percentile_intervals(scored.sums, config.bootstrap, own_units=elsewhere is None)
-    split = texts.split
-    if split is not None and split.name == "val":
-        record["val_sha256"] = split.sha256
+    if texts.split is not None and texts.split.name == "val":
+        record["val_sha256"] = texts.split.sha256
+    record |= compare(protocol.name, record)
+    for line in doubts(protocol.name, record):
+        reporter.warn(line)
     return record
 
 

@@ -1,12 +1,12 @@
 """Named protocols: every choice that a perplexity depends on, in one table. The record repeats all of them.
 
-A preset of a paper is one more row: a base's windows, a fixed context and stride, a de-tokenizer, its own units.
+A preset of a paper is one more row: windows, a context, a de-tokenizer, units; evaluation/paper.py has the rest of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -17,8 +17,12 @@ WITHOUT_BOS = "none: a document's first token is not scored"
 PLAIN = "plain text"
 SPECIAL = "the special token, as in transformers"
 WHITESPACE = "whitespace-separated"
+WORDS_AND_LINE_ENDS = "whitespace-separated, and one end of line for each line"
+LAST_WORD = "the last word of each passage"
 RE_SPLIT = r"len(re.split(r'\s+', text)), empty ones at the edges too"
 AS_GIVEN = "as given, each document on its own"
+CLEANED = "each document on its own, without a byte order mark, CRLF read as LF"
+LAST_PART = "the last 5,000,000 bytes of each document"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Choices:
     detokenizer: str = "none"
 
 
+_PAPER_WORDS = Choices("perplexity a canonical word, as the GPT-2 paper counts", context=1024,
+                       word=WORDS_AND_LINE_ENDS, text=CLEANED, detokenizer="wikitext")
+_PAPER_CHARACTERS = Choices("bits a byte or character, as the GPT-2 paper counts", context=1024, text=LAST_PART)
 NAMED: Mapping[str, Choices] = MappingProxyType({
     "sliding": Choices("overlapping windows, every token scored exactly once"),
     "disjoint": Choices("windows that do not overlap, every token scored exactly once", stride="context"),
@@ -48,6 +55,14 @@ NAMED: Mapping[str, Choices] = MappingProxyType({
                        bos_fixed=True, endoftext_in_text=SPECIAL, word=RE_SPLIT),
     "hf-docs": Choices("the loop of the transformers documentation", windows="hf-docs", bos=False, bos_fixed=True,
                        endoftext_in_text=SPECIAL),
+    "paper-wikitext2": _PAPER_WORDS,
+    "paper-wikitext103": _PAPER_WORDS,
+    "paper-ptb": replace(_PAPER_WORDS, detokenizer="ptb"),
+    "paper-enwik8": _PAPER_CHARACTERS,
+    "paper-text8": _PAPER_CHARACTERS,
+    "paper-1bw": replace(_PAPER_WORDS, detokenizer="1bw"),
+    "paper-lambada": Choices("the last word of each passage", windows="last-word", context=1024, stride="context",
+                             bos=False, word=LAST_WORD, text=CLEANED),
 })
 """The protocols that --protocol names."""
 
@@ -67,6 +82,7 @@ class Protocol:
     text: str = AS_GIVEN
     detokenizer: str = "none"
     units: str = "of the text that is scored"
+    unstated: tuple[str, ...] = ()
 
     @property
     def has_bos(self) -> bool:
@@ -80,7 +96,9 @@ class Protocol:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the JSON object of a record's `protocol` field."""
-        return asdict(self)
+        fields = asdict(self)
+        unstated = list(fields.pop("unstated"))
+        return {**fields, "unstated": unstated} if unstated else fields
 
 
 def settle(name: str, n_ctx: int, context: int | None = None, stride: int | None = None, bos: bool | None = None

@@ -18,7 +18,7 @@ from gpt2cli.evaluation.forward import hidden_states
 from gpt2cli.evaluation.head import Head, Scores
 from gpt2cli.evaluation.protocols import Protocol
 from gpt2cli.evaluation.token_feed import TokenFeed
-from gpt2cli.evaluation.windows import WINDOWS, Window
+from gpt2cli.evaluation.windows import LAST_WORD_WINDOW, WINDOWS, Window
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.reporter import Reporter
 
@@ -90,11 +90,26 @@ class Scorer:
     def _jobs(self, documents: Iterable[Iterable[np.ndarray]]) -> Iterator[_Job]:
         protocol = self._protocol
         for number, chunks in enumerate(documents):
+            if protocol.windows == LAST_WORD_WINDOW:
+                yield from self._last_chunk(number, list(chunks))
+                continue
             feed = TokenFeed(chunks, self._bos)
             for window in WINDOWS[protocol.windows](feed.reach, protocol.context, protocol.stride):
                 yield _Job(number, window, feed.take(window.start, window.stop),
                            feed.take(window.stop + 1 - window.scored, window.stop + 1))
                 feed.forget(window.stop - protocol.context)
+
+    def _last_chunk(self, number: int, chunks: list[np.ndarray]) -> Iterator[_Job]:
+        if not chunks:
+            return
+        begin = [] if self._bos is None else [self._bos]
+        ids = np.concatenate([np.array(begin, dtype=np.int64), *(chunk.astype(np.int64) for chunk in chunks)])
+        scored, stop = len(chunks[-1]), len(ids) - 1
+        start = max(0, stop - self._protocol.context)
+        if not 0 < scored <= stop - start:
+            raise BadInput(f"passage {number + 1} ends with a word of {scored} tokens, which do not fit the context of "
+                           f"{self._protocol.context} with one before them")
+        yield _Job(number, Window(start, stop, scored, scored), ids[start:stop], ids[stop + 1 - scored :])
 
     def _batch(self, jobs: list[_Job]) -> Iterator[WindowScores]:
         """Score windows together; those of one length are neighbours."""

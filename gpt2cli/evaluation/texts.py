@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,12 +17,13 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.evaluation.preparation import Preparation
 from gpt2cli.evaluation.protocols import Protocol
 from gpt2cli.evaluation.units import UnitCounter, Units, empty_text_units
 from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_set import ShardSet, load_shard_set
 from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
-from gpt2cli.tokens.document_batch import DocumentTally, LongDocument, documents_of
+from gpt2cli.tokens.document_batch import DocumentTally, LongDocument, TextBatch, documents_of
 from gpt2cli.tokens.documents import stream_batches
 from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.exact_cut import whole_characters
@@ -31,8 +32,6 @@ from gpt2cli.tokens.vocabulary import END_OF_TEXT
 
 FORMATS = ("auto", "text", "jsonl", "shard")
 _SHARD_START = b'{"schema":"gpt2.shard/'
-Prepare = Callable[[str], str]
-"""Makes of a document's text, as given, the text that is scored."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class EvaluatedSplit:
 class EvaluatedText:
     """One document with text: its ids without end-of-text, in chunks that are used once, and the count of its text.
 
-    `counter` is complete when the chunks are used up. It counts the text as given, before any preparation.
+    `counter` is complete when the chunks are used up. It counts the text as it was before it was de-tokenised.
     """
 
     ids: Iterable[np.ndarray]
@@ -57,22 +56,25 @@ class EvaluatedText:
 class Texts:
     """The documents of several inputs, in order.
 
-    paths: files, `-` for standard input, or one directory written by `gpt2 pack`, of which `split` is read. prepare
-    is applied to whole texts, which are then held.
+    paths: files, `-` for standard input, or one directory written by `gpt2 pack`, of which `split` is read. preparation
+    is of whole texts, which are then held.
     """
 
     def __init__(self, paths: Sequence[str], form: str, split: str | None, encoder: Encoder, protocol: Protocol,
-                 prepare: Prepare | None = None) -> None:
+                 preparation: Preparation | None = None) -> None:
         if form not in FORMATS:
             raise UsageFault(f"there is no format {form!r}; choose {', '.join(FORMATS)}")
         self._paths = tuple(paths) or ("-",)
         self._form = form
         self._encoder = encoder
         self._protocol = protocol
-        self._prepare = prepare
+        self._preparation = preparation
+        self._lines = preparation is not None and preparation.treatment.lines
         self._tally = DocumentTally()
         self._empty_of_shards = 0
         self._set = self._find_set()
+        if split not in (None, "train", "val"):
+            raise UsageFault(f"a shard set has no split {split!r}, only train and val")
         if split is not None and self._set is None:
             raise UsageFault("--split chooses a split of a shard set, and no directory of one was named")
         self._split = split or "val"
@@ -130,21 +132,21 @@ class Texts:
             if form == "shard" or (form == "auto" and is_shard(stream)):
                 yield from self._shard(cast(BinaryIO, stream), name)
                 return
-            for parts in text_documents(cast(BinaryIO, stream), name, self._tally, form, expect_end=path == "-"):
+            for parts in text_documents(cast(BinaryIO, stream), name, self._tally, form, expect_end=path == "-",
+                                        lines=self._lines):
                 yield self._text(parts)
 
     def _text(self, parts: Iterable[str]) -> EvaluatedText:
+        if self._preparation is not None:
+            return EvaluatedText(*self._preparation.document(parts, self._protocol.word, self._encode))
         counter = UnitCounter(self._protocol.word)
         counted = _counted(parts, counter)
-        if self._prepare is not None or self._protocol.special:
-            return EvaluatedText(self._whole(counted), counter)
+        if self._protocol.special:
+            return EvaluatedText((self._encode("".join(counted)) for _ in range(1)), counter)
         return EvaluatedText(self._encoder.encode_stream(counted), counter)
 
-    def _whole(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
-        text = "".join(parts)
-        if self._prepare is not None:
-            text = self._prepare(text)
-        yield encode_special(self._encoder, text) if self._protocol.special else self._encoder.encode(text)
+    def _encode(self, text: str) -> np.ndarray:
+        return encode_special(self._encoder, text) if self._protocol.special else self._encoder.encode(text)
 
     def _shard(self, stream: BinaryIO, name: str) -> Iterator[EvaluatedText]:
         reader = ShardReader(stream, name)
@@ -155,7 +157,7 @@ class Texts:
                 self._empty_of_shards += 1
                 continue
             text = self._encoder.decode(ids).decode("utf-8", "replace")
-            if self._prepare is not None or (self._protocol.special and END_OF_TEXT in text):
+            if self._preparation is not None or (self._protocol.special and END_OF_TEXT in text):
                 yield self._text([text])
                 continue
             counter = UnitCounter(self._protocol.word)
@@ -181,17 +183,21 @@ def encode_special(encoder: Encoder, text: str) -> np.ndarray:
     return np.concatenate([first, *(ids for part in rest for ids in (eot, part))])
 
 
-def text_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str, *, expect_end: bool
-                   ) -> Iterator[Iterable[str]]:
-    """Yield the text of every document of a byte stream, in parts when it is long. No document is empty."""
+def text_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str, *, expect_end: bool,
+                   lines: bool = False) -> Iterator[Iterable[str]]:
+    """Yield the text of every document of a byte stream, in parts when it is long. No document is empty.
+
+    lines: each line of plain text is a document, with its line end; records are documents as ever.
+    """
     plain = decompressed(stream, name)
     expect_end = expect_end and not proves_its_end(plain)
     for batch in stream_batches(plain, name, tally, form, expect_end=expect_end):
         if isinstance(batch, LongDocument):
-            yield _long_text(batch, tally)
-        else:
-            for document in documents_of(batch, tally):
-                yield [document.text]
+            text = _long_text(batch, tally)
+            yield from _each_line(text) if lines and batch.where == name else [text]
+            continue
+        for document in documents_of(batch, tally):
+            yield from _each_line([document.text]) if lines and isinstance(batch, TextBatch) else [[document.text]]
 
 
 def count_units(path: str, form: str, word: str) -> tuple[Units, str]:
@@ -213,6 +219,15 @@ def _counted(parts: Iterable[str], counter: UnitCounter) -> Iterator[str]:
     for part in parts:
         counter.add(part)
         yield part
+
+
+def _each_line(parts: Iterable[str]) -> Iterator[Iterable[str]]:
+    held = ""
+    for part in parts:
+        *whole, held = (held + part).split("\n")
+        yield from ([f"{line}\n"] for line in whole)
+    if held:
+        yield [held]
 
 
 def _long_text(document: LongDocument, tally: DocumentTally) -> Iterator[str]:

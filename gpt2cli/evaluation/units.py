@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from gpt2cli.evaluation.protocols import RE_SPLIT
+from gpt2cli.evaluation.protocols import RE_SPLIT, WORDS_AND_LINE_ENDS
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class UnitCounter:
 
     def __init__(self, word: str) -> None:
         self._word = word
-        self._words = self._bytes = self._characters = 0
+        self._words = self._line_ends = self._bytes = self._characters = 0
         self._first = self._last = ""
         self._sha256 = hashlib.sha256()
 
@@ -45,6 +45,7 @@ class UnitCounter:
         self._characters += len(text)
         joins = self._last != "" and not self._last.isspace() and not text[0].isspace()
         self._words += len(text.split()) - joins
+        self._line_ends += text.count("\n")
         self._first = self._first or text[0]
         self._last = text[-1]
 
@@ -55,6 +56,8 @@ class UnitCounter:
         if self._word == RE_SPLIT:
             # White space at either end gives an empty string beside it; a text of nothing else is one run, so two.
             words = words + self._first.isspace() + self._last.isspace() if words else 1 + bool(self._first)
+        elif self._word == WORDS_AND_LINE_ENDS:
+            words += self._line_ends + (self._last not in ("", "\n"))
         return Units(words, self._bytes, self._characters)
 
     @property

@@ -69,5 +69,7 @@ def hf_docs_windows(reach: Reach, context: int, stride: int) -> Iterator[Window]
         start += stride
 
 
+LAST_WORD_WINDOW = "last-word"
+"""One window a document, which ends with it; only what came as its last chunk is scored. See Scorer."""
 WINDOWS = MappingProxyType({"sliding": sliding_windows, "harness": harness_windows, "hf-docs": hf_docs_windows})
 """The rules by the name that a record gives them."""

@@ -8,7 +8,7 @@ import pytest
 
 from gpt2cli.errors import UsageFault
 from gpt2cli.evaluation.protocols import NAMED, settle
-from gpt2cli.evaluation.windows import WINDOWS
+from gpt2cli.evaluation.windows import LAST_WORD_WINDOW, WINDOWS
 
 
 def test_the_default_is_the_models_context_and_half_of_it() -> None:
@@ -27,7 +27,7 @@ def test_every_row_settles_and_has_windows() -> None:
         protocol = settle(name, 1024)
         assert protocol.name == name
         assert protocol.has_bos == row.bos
-        assert row.windows in WINDOWS
+        assert row.windows in {*WINDOWS, LAST_WORD_WINDOW}
 
 
 def test_the_fields_two_peers_are_matched_in() -> None:
