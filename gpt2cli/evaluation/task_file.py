@@ -23,6 +23,7 @@ _GROUP = ("group", "group_alias", "aggregate_metric_list", "task_list")
 _MEDIA = ("doc_to_image", "doc_to_audio")
 _NO_EFFECT = ("task_alias", "tag", "metadata", "dataset_name", "training_split", "should_decontaminate",
               "doc_to_decontamination_query", "recipe")
+_RECORDS = (".jsonl", ".json", ".jsonl.zst", ".json.zst")
 PLAIN = {
     ("context", "choices"): ("multiple_choice", "label"),
     ("context", "continuation"): ("loglikelihood", "continuation"),
@@ -43,7 +44,7 @@ def load_task(path: str, loss: UnicodeLoss) -> Task:
     with open_input(path) as stream:
         buffered = cast(io.BufferedReader, stream)
         head = buffered.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        if head in (b"{", b"[") or path == "-":
+        if head in (b"{", b"[") or path == "-" or path.endswith(_RECORDS):
             return task_of_records(buffered, display_name(path), loss)
     return task_of_yaml(path)
 

@@ -187,7 +187,7 @@ def _apart(left: str, right: str) -> bool:
 def _answer(target: Any, choices: tuple[str, ...] | None, doc: Doc) -> str | None:
     if isinstance(target, (list, tuple)) and target:
         target = target[0]
-    elif choices and isinstance(target, int):
+    if choices and isinstance(target, int):
         return _chosen(choices, target, doc)
     return _text_of(target, "doc_to_target", doc) or None
 
