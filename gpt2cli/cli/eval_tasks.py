@@ -15,6 +15,8 @@ from gpt2cli.cli.task_table import lines_of_task
 @click.command("eval-tasks", cls=Gpt2Command, short_help="Accuracy and more on tasks, few-shot or not.")
 @click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
 @files_argument("tasks", metavar="[TASK]...")
+@click.option("--preset", metavar="NAME",
+              help="A task of the GPT-2 paper on data FILEs instead of TASKs, or one made from --seed: see the page.")
 @click.option("--num-fewshot", type=Count(0), metavar="N",
               help="Solved examples before each item; default: what the task says.")
 @click.option("--limit", type=Count(1), metavar="N", help="Only the first N items of each task.")
@@ -34,9 +36,9 @@ from gpt2cli.cli.task_table import lines_of_task
 @force_option()
 @click.pass_obj
 def command(
-    console: Console, model: str | None, tasks: tuple[str, ...], num_fewshot: int | None, limit: int | None,
-    summary: bool, text: bool, bootstrap: int, seed: int, batch: int | None, dtype: str, device: str,
-    threads: int | None, output: str, force: bool,
+    console: Console, model: str | None, tasks: tuple[str, ...], preset: str | None, num_fewshot: int | None,
+    limit: int | None, summary: bool, text: bool, bootstrap: int, seed: int, batch: int | None, dtype: str,
+    device: str, threads: int | None, output: str, force: bool,
 ) -> None:
     """Score MODEL on tasks: multiple choice, likelihood, last words, blanks.
 
@@ -50,7 +52,7 @@ def command(
 
     config = TasksConfig(
         ModelChoice(model, device, dtype, threads), tasks, limit, num_fewshot, seed, bootstrap,
-        batch or BATCH_POSITIONS, text,
+        batch or BATCH_POSITIONS, text, preset,
     )
     done: list[dict[str, Any]] = []
     with open_output(output, force=force) as stream:

@@ -16,8 +16,12 @@ def lines_of_task(record: dict[str, Any]) -> list[str]:
         better = "higher" if measure["higher_is_better"] else "lower"
         lines.append(f"  {name:<{width}}  {_number(measure['value'])}{error}, {better} is better")
     if record["n_truncated_items"]:
-        lost = f"{record['n_truncated_items']:,} items lost {record['n_dropped_tokens']:,} tokens from the left"
-        lines.append(f"  {lost}: the model reads {record['protocol']['context']:,}")
+        lost = f"{record['n_truncated_items']:,} items lost {record['n_dropped_tokens']:,} tokens"
+        lines.append(f"  {lost}: the model reads {record['protocol']['context']:,}; {record['protocol']['too_long']}")
+    for row in record.get("published", ()):
+        paper = "  ".join(f"{size} {value:g}" for size, value in row["paper"].items())
+        own = "(none)" if row["own"] is None else f"{row['own']:,.2f}"
+        lines.append(f"  {row['data']}, {row['unit']}: here {own}; the GPT-2 paper: {paper}")
     return lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 SIZES = ("117M", "345M", "762M", "1542M")
 """The four models, by the paper's names."""
@@ -57,3 +58,14 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType({
     "natural-questions": _largest("Natural Questions", "exact match, %", 4.1),
 })
 """Every published zero-shot number, by what a preset calls it."""
+
+
+def beside_published(keys: Mapping[str, str], metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return published rows, each with the own number in its unit. keys: metric -> key of PUBLISHED."""
+    rows = []
+    for metric, key in keys.items():
+        found, value = PUBLISHED[key], metrics[metric]["value"]
+        own = value if value is None or not found.metric.endswith("%") else 100 * value
+        rows.append({"metric": metric, "data": found.data, "unit": found.metric, "own": own,
+                     "paper": found.as_fields()})
+    return rows

@@ -13,7 +13,7 @@ from typing import Any
 TYPES = ("loglikelihood", "multiple_choice", "cloze", "substitution", "generate_until")
 """loglikelihood: one continuation, is it the most probable, and how probable. multiple_choice: the most probable of
 several continuations. cloze: the last word of a text. substitution: the most probable of several fillings of a blank
-(Winograd). generate_until: text is generated and compared."""
+(Winograd). generate_until: text is generated and compared. Presets have two more, last_token and last_word."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Task:
     """A task file, checked. `files` maps a split to its data files; `split` is the one that is evaluated.
 
     The doc_to_* rules are those of lm-evaluation-harness: the name of a field, else a template, else a constant.
-    docs: the records, where they came with the task (plain JSONL) and not from `files`.
+    docs: the records, where they came with the task (plain JSONL) and not from `files`. published: a preset's metric ->
+    the key of what was published (published.PUBLISHED).
     """
 
     name: str
@@ -93,6 +94,7 @@ class Task:
     filters: tuple[Filter, ...] = ()
     notes: tuple[str, ...] = ()
     docs: tuple[Doc, ...] | None = None
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

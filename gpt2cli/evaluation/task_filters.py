@@ -1,7 +1,8 @@
 """What is done to generated text before it is compared: the pipelines of filter_list, and what their functions do.
 
 regex, take_first, take_first_k, majority_vote, remove_whitespace, lowercase, uppercase and map are lm_eval's;
-first_sentences is ours. A pattern's time is bounded by bounded_patterns.
+first_sentences and sentence_lines (each on a line, for ROUGE-Lsum) are ours. A pattern's time is bounded by
+bounded_patterns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from gpt2cli.errors import BadInput
 from gpt2cli.evaluation.bounded_patterns import compile_pattern, find_all
-from gpt2cli.evaluation.sentences import first_sentences
+from gpt2cli.evaluation.sentences import first_sentences, split_sentences
 from gpt2cli.evaluation.task import Task
 
 Step = Callable[[list[str]], list[str]]
@@ -140,4 +141,5 @@ _MAKERS: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "uppercase": _plain(lambda answers: [answer.upper() for answer in answers]),
     "map": _map,
     "first_sentences": _sentences,
+    "sentence_lines": _plain(lambda answers: ["\n".join(split_sentences(answer)) for answer in answers]),
 }

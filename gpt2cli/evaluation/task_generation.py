@@ -38,6 +38,20 @@ def ready_to_generate(task: Task) -> Task:
     return dataclasses.replace(task, metrics=tuple(metrics))
 
 
+def generation_protocol(task: Task) -> dict[str, Any]:
+    """Return what a generate_until task's record says of its settings; nothing for another type."""
+    if task.type != "generate_until":
+        return {}
+    settings = generation_settings(task)
+    found = {"until": [*settings.until, END_OF_TEXT], "max_gen_toks": settings.max_tokens,
+             "temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p,
+             "repeats": task.repeats,
+             "filters": {entry.name: [name for name, _ in entry.steps] for entry in task.filters}}
+    if settings.keep_end:
+        found["too_long"] = f"tokens are dropped before {settings.keep_end!r}"
+    return found
+
+
 def answer_by_generation(task: Task, items: Sequence[Item], machine: Machine) -> Iterator[Result]:
     """Yield the results of items, in order.
 
@@ -95,7 +109,8 @@ def _result(task: Task, item: Item, samples: Sequence[Sample], settings: Generat
     fields: dict[str, Any] = {
         "generated": texts[0] if task.repeats == 1 else texts,
         "target": list(references) if len(references) > 1 else references[0],
-        "finish_reason": first.finish_reason, "n_prompt_tokens": len(first.prompt.ids), "n_tokens": len(first.ids),
+        "finish_reason": [sample.finish_reason for sample in samples], "n_prompt_tokens": len(first.prompt.ids),
+        "n_tokens": [len(sample.ids) for sample in samples],
         "n_dropped_tokens": first.prompt.dropped,
     }
     found = {pipeline.name: pipeline.apply(texts, item.doc.where) for pipeline in pipelines}

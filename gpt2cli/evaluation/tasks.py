@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.evaluation.last_word import answer_by_last_token, answer_by_last_word
+from gpt2cli.evaluation.paper_tasks.catalogue import preset_task
+from gpt2cli.evaluation.paper_tasks.preset import Source
+from gpt2cli.evaluation.published import beside_published
 from gpt2cli.evaluation.task import Doc, Item, Result, Task
 from gpt2cli.evaluation.task_data import Split, read_split, split_of
 from gpt2cli.evaluation.task_fewshot import Examples
 from gpt2cli.evaluation.task_file import load_task
-from gpt2cli.evaluation.task_generation import answer_by_generation, ready_to_generate
+from gpt2cli.evaluation.task_generation import answer_by_generation, generation_protocol, ready_to_generate
 from gpt2cli.evaluation.task_likelihood import answer_by_likelihood
 from gpt2cli.evaluation.task_machine import Machine
 from gpt2cli.evaluation.task_metrics import AGGREGATIONS, summarise
@@ -34,6 +38,7 @@ Answer = Callable[[Task, Sequence[Item], Machine], Iterator[Result]]
 ANSWERS: dict[str, Answer] = {
     "loglikelihood": answer_by_likelihood, "multiple_choice": answer_by_likelihood, "cloze": answer_by_likelihood,
     "substitution": answer_by_likelihood, "generate_until": answer_by_generation,
+    "last_token": answer_by_last_token, "last_word": answer_by_last_word,
 }
 """Type of task -> what answers its items."""
 Record = tuple[str, dict[str, Any]]
@@ -45,7 +50,7 @@ class TasksConfig:
     """Everything `gpt2 eval-tasks` was asked for, but where its records go.
 
     num_fewshot: None leaves it to each task. resamples: of the bootstrap, 0 for none. budget: positions computed
-    together. text: put what was asked into the item records.
+    together. text: put what was asked into the item records. preset: the paths are its data files, and not task files.
     """
 
     model: ModelChoice = field(default_factory=ModelChoice)
@@ -56,6 +61,7 @@ class TasksConfig:
     resamples: int = RESAMPLES
     budget: int = BATCH_POSITIONS
     text: bool = False
+    preset: str | None = None
 
 
 def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
@@ -63,8 +69,12 @@ def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
 
     Raises BadInput for a task file, data or model that is not sound, and UsageFault for what is not there.
     """
-    losses = [UnicodeLoss() for _ in config.paths or ("-",)]
-    tasks = [load_task(path, loss) for path, loss in zip(config.paths or ("-",), losses, strict=True)]
+    if config.preset is not None:
+        losses = [UnicodeLoss()]
+        tasks = [preset_task(config.preset, Source(config.paths, config.num_fewshot, config.seed, losses[0]))]
+    else:
+        losses = [UnicodeLoss() for _ in config.paths or ("-",)]
+        tasks = [load_task(path, loss) for path, loss in zip(config.paths or ("-",), losses, strict=True)]
     tasks = [ready_to_generate(task) if task.type == "generate_until" else task for task in tasks]
     names = [task.name for task in tasks]
     for task in tasks:
@@ -135,17 +145,18 @@ class _Totals:
     def record(self, opened: OpenModel, config: TasksConfig) -> dict[str, Any]:
         """Return the fields of the task's gpt2.task/1."""
         task, source = self._task, opened.source
+        metrics = summarise(task.metrics, self._values, config.resamples, config.seed)
         return {
             "run": source.run or source.directory.resolve().name, "step": source.step, "tokens": source.tokens,
             "flops": source.flops, "n_params": opened.shape.n_params, "task": task.name, "type": task.type,
             "num_fewshot": task.num_fewshot, "n_items": self._n,
-            "metrics": summarise(task.metrics, self._values, config.resamples, config.seed),
+            "metrics": metrics, **({"published": beside_published(task.published, metrics)} if task.published else {}),
             "n_truncated_items": self._truncated, "n_dropped_tokens": self._dropped,
             "protocol": {
                 "context": opened.shape.n_ctx, "split": task.split, "limit": config.limit,
                 "empty_context": "<|endoftext|>", "too_long": "tokens are dropped from the left",
                 "special_tokens_in_text": "plain text",
-                "fewshot_sampler": task.shots.sampler if task.num_fewshot else None,
+                "fewshot_sampler": task.shots.sampler if task.num_fewshot else None, **generation_protocol(task),
             },
             "seed": config.seed, "dtype": opened.dtype, "model_sha256": opened.sha256,
             "tokenizer_sha256": opened.vocabulary.sha256, "task_sha256": task.sha256,
