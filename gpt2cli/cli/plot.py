@@ -1,15 +1,17 @@
-"""gpt2 plot: metrics and fits as a figure, or as text in the terminal."""
+"""gpt2 plot: metrics, fits and evaluations as a figure, or as text in the terminal."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, harmless
 from gpt2cli.cli.options import force_option
-from gpt2cli.errors import UsageFault
+from gpt2cli.errors import BadInput, UsageFault
 
 
 @click.command("plot", cls=Gpt2Command, short_help="Draw metrics, fits and evaluations, as a file or in the terminal.")
@@ -24,24 +26,37 @@ from gpt2cli.errors import UsageFault
 @click.option(
     "--x",
     "axis",
-    type=click.Choice(["tokens", "steps", "flops"]),
-    default="tokens",
-    show_default=True,
-    help="What the horizontal axis of loss curves counts.",
+    type=click.Choice(["tokens", "steps", "flops", "params"]),
+    default=None,
+    help="What the horizontal axis counts; default tokens for runs, params for evaluations without one.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Draw this measure of the evaluations, such as acc or word_ppl; repeatable.",
 )
 @click.option(
     "--reference",
     "references",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A named horizontal line across loss curves, such as unigram=5.9; repeatable.",
+    help="A named horizontal line, such as unigram=5.9 or chance=0.25; repeatable.",
 )
 @force_option()
 @click.pass_obj
 def command(
-    console: Console, paths: tuple[str, ...], output: str | None, axis: str, references: tuple[str, ...], force: bool
+    console: Console,
+    paths: tuple[str, ...],
+    output: str | None,
+    axis: str | None,
+    metrics: tuple[str, ...],
+    references: tuple[str, ...],
+    force: bool,
 ) -> None:
-    """Draw what the records hold: loss curves of runs (metrics.jsonl), or a fitted law (gpt2 fit-scaling).
+    """Draw what the records hold: loss curves of runs (metrics.jsonl), a fitted law (gpt2 fit-scaling), or evaluations
+    of several models (gpt2 eval-ppl, eval-tasks) against their parameters.
 
     A directory is a run or holds runs; no argument: standard input.
     """
@@ -50,49 +65,82 @@ def command(
 
     lines = dict(_reference(text) for text in references)
     kind = picture_format(output) if output is not None else None
-    drawable = read_drawable(paths or ("-",), console)
-    if drawable.fits and drawable.curves:
-        raise UsageFault("the input holds both metrics and fits; plot them one by one")
-    if drawable.fits and lines:
-        raise UsageFault("--reference belongs to loss curves; the input is a fit")
+    picture = _choose(read_drawable(paths or ("-",), console), axis, metrics, lines)
     if kind is None:
-        _to_terminal(drawable, axis, lines)
+        _to_terminal(picture)
     else:
-        _to_file(drawable, str(output), kind, axis, lines, force)
+        from gpt2cli.records.streams import open_output
+
+        with open_output(str(output), force=force, binary=True) as stream:
+            picture.draw(stream, kind)
         console.note(f"drew {output}")
 
 
-def _to_terminal(drawable: Any, axis: str, lines: dict[str, float]) -> None:
+@dataclass(frozen=True)
+class _Picture:
+    """One of the three pictures: how it goes into a file, and how it goes into text of a width and height."""
+
+    draw: Callable[[BinaryIO, str], None]
+    text: Callable[[int, int], str]
+
+
+def _choose(drawable: Any, axis: str | None, metrics: tuple[str, ...], lines: dict[str, float]) -> _Picture:
+    """Return the picture that the records and options ask for."""
+    if drawable.fits:
+        if drawable.curves or drawable.tasks or drawable.evaluations:
+            raise UsageFault("the input holds both metrics and fits; plot them one by one")
+        if lines or metrics:
+            raise UsageFault("--reference and --metric belong to curves and evaluations; the input is a fit")
+        return _fit(drawable.fits[-1])
+    by_size = axis == "params" or (axis is None and not drawable.has_training and _has_sizes(drawable))
+    if by_size or metrics:
+        if axis not in (None, "params"):
+            raise UsageFault(f"--metric draws evaluations against parameters, not {axis}")
+        return _evaluations(drawable, metrics, lines)
+    if drawable.tasks:
+        raise UsageFault("the input holds task results, which are drawn against parameters alone: say --x params")
+    if not drawable.curves:
+        raise BadInput("the evaluations are neither a run's nor of models whose size is known; nothing can be drawn")
+    return _curves(drawable.curves, axis or "tokens", lines)
+
+
+def _has_sizes(drawable: Any) -> bool:
+    return bool(drawable.tasks) or any("n_params" in record for record in drawable.evaluations)
+
+
+def _fit(record: dict[str, Any]) -> _Picture:
+    from gpt2cli.scaling.plot_fit import draw_fit
+    from gpt2cli.scaling.terminal_plot import fit_text
+
+    return _Picture(lambda stream, kind: draw_fit(record, stream, kind), lambda w, h: fit_text(record, w, h))
+
+
+def _curves(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:
+    from gpt2cli.scaling.plot_curves import draw_curves
+    from gpt2cli.scaling.terminal_plot import curves_text
+
+    return _Picture(lambda stream, kind: draw_curves(curves, stream, kind, axis=axis, references=lines),
+                    lambda width, height: curves_text(curves, axis, lines, width, height))
+
+
+def _evaluations(drawable: Any, metrics: tuple[str, ...], lines: dict[str, float]) -> _Picture:
+    from gpt2cli.scaling.capabilities import panels
+    from gpt2cli.scaling.plot_capabilities import draw_panels
+    from gpt2cli.scaling.terminal_plot import panel_text
+
+    sizes = {curve.run: curve.n_params for curve in drawable.curves if curve.n_params}
+    found = panels(drawable.final_evaluations(), drawable.tasks, sizes, metrics)
+    if lines and len(found) > 1:
+        raise UsageFault("--reference needs one metric's axis; choose one by --metric")
+    return _Picture(lambda stream, kind: draw_panels(found, stream, kind, lines),
+                    lambda width, height: "\n".join(panel_text(panel, lines, width, height) for panel in found))
+
+
+def _to_terminal(picture: _Picture) -> None:
     import shutil
 
-    from gpt2cli.scaling.terminal_plot import curves_text, fit_text
-
     size = shutil.get_terminal_size((80, 24))
-    width, height = min(size.columns, 160), min(size.lines, 40)
-    if drawable.fits:
-        text = fit_text(drawable.fits[-1], width, height)
-    else:
-        text = curves_text(drawable.curves, axis, lines, width, height)
-    click.echo(harmless(text), nl=False)
-
-
-def _to_file(
-    drawable: Any,
-    output: str,
-    kind: str,
-    axis: str,
-    lines: dict[str, float],
-    force: bool,
-) -> None:
-    from gpt2cli.records.streams import open_output
-    from gpt2cli.scaling.plot_curves import draw_curves
-    from gpt2cli.scaling.plot_fit import draw_fit
-
-    with open_output(output, force=force, binary=True) as stream:
-        if drawable.fits:
-            draw_fit(drawable.fits[-1], stream, kind)
-        else:
-            draw_curves(drawable.curves, stream, kind, axis=axis, references=lines)
+    click.echo(harmless(picture.text(min(size.columns, 160), min(size.lines, 40))), nl=False)
 
 
 def _reference(text: str) -> tuple[str, float]:

@@ -18,6 +18,7 @@ from gpt2cli.reporter import Reporter
 AXES = ("tokens", "steps", "flops")
 """What the horizontal axis may count."""
 _AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
+_KINDS = ("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.task", "gpt2.fit")
 MAX_POINTS = 1500
 """Points drawn per line; longer curves are thinned after smoothing."""
 
@@ -58,30 +59,53 @@ class Curve:
 
 @dataclass(frozen=True)
 class Drawable:
-    """What a set of files holds to draw: curves by run, and fits."""
+    """What a set of files holds to draw: curves by run, fits, and evaluations of models, on texts and on tasks."""
 
     curves: list[Curve]
     fits: list[Record]
+    evaluations: list[Record] = field(default_factory=list)
+    tasks: list[Record] = field(default_factory=list)
+
+    @property
+    def has_training(self) -> bool:
+        """Whether there is a record of a training step."""
+        return any(curve.steps for curve in self.curves)
+
+    def final_evaluations(self) -> list[Record]:
+        """Return what is known of each model: of a run that is being trained the last validation, of others all."""
+        trained = {curve.run: curve for curve in self.curves if curve.steps}
+        last = [curve.evaluations[-1] for curve in trained.values() if curve.evaluations]
+        return [*last, *(record for record in self.evaluations if str(record["run"]) not in trained
+                         or "n_params" in record)]
 
 
 def read_drawable(paths: Sequence[str], reporter: Reporter) -> Drawable:
-    """Read metrics and fits from files, run directories (their metrics.jsonl) and directories of runs.
+    """Read metrics, fits and evaluations from files, run directories (their metrics.jsonl) and directories of runs.
 
     Raises BadInput when there is nothing to draw.
     """
     curves: dict[str, Curve] = {}
     fits: list[Record] = []
+    evaluations: list[Record] = []
+    tasks: list[Record] = []
     for path in _metric_files(paths):
         tally = ReadTally()
-        for record in read_records(path, tally, kinds=("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.fit")):
-            _sort_in(record, curves, fits)
+        for record in read_records(path, tally, kinds=_KINDS):
+            kind = record["schema"].rpartition("/")[0]
+            if kind == "gpt2.task":
+                tasks.append(record)
+            else:
+                _sort_in(kind, record, curves, fits)
+            if kind == "gpt2.eval":
+                evaluations.append(record)
         for text in tally.warnings:
             reporter.warn(text)
     drawn = [curve for curve in curves.values() if curve.steps or curve.evaluations]
-    if not drawn and not fits:
+    if not drawn and not fits and not tasks and not evaluations:
         names = ", ".join(display_name(path) for path in list(paths)[:3])
         raise BadInput(f"no step, evaluation or fit records in {names}; give a run directory, metrics.jsonl or a fit")
-    return Drawable(sorted(drawn, key=lambda curve: (curve.n_params or 0.0, curve.run)), fits)
+    drawn.sort(key=lambda curve: (curve.n_params or 0.0, curve.run))
+    return Drawable(drawn, fits, evaluations, tasks)
 
 
 def smooth(values: np.ndarray, share: float = 0.02) -> np.ndarray:
@@ -121,8 +145,7 @@ def _metric_files(paths: Sequence[str]) -> Iterator[str]:
             yield from found
 
 
-def _sort_in(record: Record, curves: dict[str, Curve], fits: list[Record]) -> None:
-    kind = record["schema"].rpartition("/")[0]
+def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Record]) -> None:
     if kind == "gpt2.fit":
         fits.append(record)
         return

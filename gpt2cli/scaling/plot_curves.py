@@ -32,7 +32,7 @@ def draw_curves(
         if len(curves) > 1:
             upper.set_xscale("log")
         loss_axis(upper)
-        _draw_references(upper, references or {})
+        draw_references(upper, references or {})
         upper.set_ylabel("loss (nats per token)")
         upper.set_title(_curves_title(curves))
         lower.set_xlabel(AXIS_TITLES[axis])
@@ -98,7 +98,8 @@ def _draw_rates(axes: Any, curve: Curve, colour: Any, axis: str, *, alone: bool)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0, fontsize=8)
 
 
-def _draw_references(axes: Any, references: Mapping[str, float]) -> None:
+def draw_references(axes: Any, references: Mapping[str, float]) -> None:
+    """Draw named horizontal lines."""
     for name, value in references.items():
         axes.axhline(value, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(

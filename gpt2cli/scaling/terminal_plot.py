@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gpt2cli.records.jsonl import Record
+from gpt2cli.scaling.capabilities import Panel
 from gpt2cli.scaling.curves import Curve, smooth
 from gpt2cli.scaling.diagnosis import levels, short
 from gpt2cli.scaling.laws import FLOPS_PER_ND, PARAMETERS, allocate
@@ -176,6 +177,36 @@ def fit_text(record: Record, width: int, height: int) -> str:
                 f"loss {entry['loss_nats']:.4f}"
             )
     return canvas.text("final loss (nats per token); dots: best use of the compute", "C = 6 N D (FLOP)", legend)
+
+
+def panel_text(panel: Panel, references: Mapping[str, float], width: int, height: int) -> str:
+    """Return a text plot of a metric against parameters: a letter for each series, + the published models."""
+    values = [point.value for series in panel.series for point in series.points]
+    published = [entry for series in panel.series for entry in series.published]
+    x = [point.n_params for series in panel.series for point in series.points] + [n for _, n, _ in published]
+    y = [*values, *(value for _, _, value in published), *references.values()]
+    canvas = Canvas(width, height, (min(x), max(x)), (min(y), max(y)), x_log=True, y_log=panel.logarithmic)
+    for value in references.values():
+        canvas.line(np.array([min(x), max(x)]), np.array([value, value]), dashed=True)
+    legend = []
+    for i, series in enumerate(panel.series):
+        line, letter = series.line(), _LETTERS[i % len(_LETTERS)]
+        canvas.line(np.array([point.n_params for point in line]), np.array([point.value for point in line]))
+        for _, n_params, value in series.published:
+            canvas.mark(n_params, value, "+")
+        for point in series.points:
+            canvas.mark(point.n_params, point.value, letter)
+        own = ", ".join(_measure(point.n_params, point.value, point.stderr) for point in line)
+        legend.append(f"{letter}  {series.label}: {own}")
+        if series.published:
+            paper = ", ".join(f"{size} {value:g}" for size, _, value in series.published)
+            legend.append(f"+  {series.label}, GPT-2 paper: {paper}")
+    legend += [f"- -  {name} {value:g}" for name, value in references.items()]
+    return canvas.text(panel.title, "parameters N", legend)
+
+
+def _measure(n_params: float, value: float, stderr: float | None) -> str:
+    return f"{short(n_params)} {value:.4g}" + ("" if stderr is None else f" +- {stderr:.2g}")
 
 
 def _widen(ends: tuple[float, float], log: bool) -> tuple[float, float]:
