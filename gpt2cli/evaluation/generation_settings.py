@@ -21,16 +21,23 @@ _NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0
 class GenerationSettings:
     """How an answer is generated. until: texts that end it and are cut off. temperature 0: the most probable token.
 
-    keep_end: an ending of the prompt that is kept, when the prompt is too long, by dropping tokens right before it;
-    "" drops them from the left.
+    max_tokens: None where the task says nothing; see most_tokens. keep_end: an ending of the prompt that is
+    kept, when the prompt is too long, by dropping tokens right before it; "" drops them from the left.
     """
 
     until: tuple[str, ...] = ("\n\n",)
-    max_tokens: int = DEFAULT_TOKENS
+    max_tokens: int | None = None
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
     keep_end: str = ""
+
+    def most_tokens(self, n_ctx: int) -> int:
+        """Return how many tokens an answer of a model with n_ctx positions may have: lm_eval's 256 unless given.
+
+        A model with less than 512 positions is given half of them, where lm_eval fails.
+        """
+        return self.max_tokens or min(DEFAULT_TOKENS, max(1, n_ctx // 2))
 
 
 def generation_settings(task: Task) -> GenerationSettings:
@@ -39,7 +46,7 @@ def generation_settings(task: Task) -> GenerationSettings:
     where = f"{task.where}: generation_kwargs"
     until = _until(left.pop("until", task.fewshot_delimiter), where)
     given = [left.pop(name) for name in _TOKENS if left.get(name) is not None]
-    max_tokens = _number(given[0] if given else DEFAULT_TOKENS, 1, 1_000_000, f"{where}: max_gen_toks")
+    max_tokens = int(_number(given[0], 1, 1_000_000, f"{where}: max_gen_toks")) if given else None
     temperature = _number(left.pop("temperature", 0.0), 0.0, 1e6, f"{where}: temperature")
     sampled = left.pop("do_sample", None)
     if sampled not in (None, True, False):
@@ -60,8 +67,8 @@ def generation_settings(task: Task) -> GenerationSettings:
             raise BadInput(f"{where}: {name} is not supported; there are until, do_sample, temperature, top_k, top_p "
                            "and max_gen_toks")
     if not sampled:
-        return GenerationSettings(until, int(max_tokens), keep_end=keep_end)
-    return GenerationSettings(until, int(max_tokens), temperature, top_k, top_p, keep_end)
+        return GenerationSettings(until, max_tokens, keep_end=keep_end)
+    return GenerationSettings(until, max_tokens, temperature, top_k, top_p, keep_end)
 
 
 def cut_at_stops(text: str, until: tuple[str, ...]) -> str:

@@ -38,12 +38,12 @@ def ready_to_generate(task: Task) -> Task:
     return dataclasses.replace(task, metrics=tuple(metrics))
 
 
-def generation_protocol(task: Task) -> dict[str, Any]:
+def generation_protocol(task: Task, n_ctx: int) -> dict[str, Any]:
     """Return what a generate_until task's record says of its settings; nothing for another type."""
     if task.type != "generate_until":
         return {}
     settings = generation_settings(task)
-    found = {"until": [*settings.until, END_OF_TEXT], "max_gen_toks": settings.max_tokens,
+    found = {"until": [*settings.until, END_OF_TEXT], "max_gen_toks": settings.most_tokens(n_ctx),
              "temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p,
              "repeats": task.repeats,
              "filters": {entry.name: [name for name, _ in entry.steps] for entry in task.filters}}
@@ -58,12 +58,12 @@ def answer_by_generation(task: Task, items: Sequence[Item], machine: Machine) ->
     Raises BadInput for settings that the model cannot follow, Interrupted when asked to stop.
     """
     settings = generation_settings(task)
-    opened = machine.opened
+    opened, most = machine.opened, settings.most_tokens(machine.opened.shape.n_ctx)
     prompts = [_prompt(item, settings, opened.encoder, opened.shape.n_ctx, task.where) for item in items]
     order = sorted(range(len(items)), key=lambda number: (len(prompts[number].ids), prompts[number].ids))
-    decoding = Decoding(settings.max_tokens, settings.temperature, settings.top_k, settings.top_p,
+    decoding = Decoding(most, settings.temperature, settings.top_k, settings.top_p,
                         (*settings.until, END_OF_TEXT), machine.seed)
-    longest = max((len(prompt.ids) for prompt in prompts), default=1) + settings.max_tokens
+    longest = max((len(prompt.ids) for prompt in prompts), default=1) + most
     generator = Generator(opened.model, opened.encoder, batch=max(1, machine.budget // longest))
     samples: dict[int, list[Sample]] = {number: [] for number in order}
     by_place = [number for number in order for _ in range(task.repeats)]
@@ -78,7 +78,7 @@ def answer_by_generation(task: Task, items: Sequence[Item], machine: Machine) ->
 
 def _prompt(item: Item, settings: GenerationSettings, encoder: Encoder, n_ctx: int, where: str) -> Prompt:
     """Return the ids that the model is given: as many as leave room for max_tokens, the last ones."""
-    room = n_ctx - settings.max_tokens
+    room = n_ctx - settings.most_tokens(n_ctx)
     if room < 1:
         raise BadInput(f"{where}: max_gen_toks is {settings.max_tokens} and the model has {n_ctx} positions, so no "
                        "room is left for a prompt; set it lower in generation_kwargs")

@@ -97,7 +97,9 @@ def _evaluate(task: Task, opened: OpenModel, config: TasksConfig, loss: UnicodeL
         raise BadInput(f"{task.where}: the data hold no record")
     docs = split.docs[: config.limit]
     examples = Examples(task, _pool(task, split, loss), task.num_fewshot, config.seed)
-    for line in (*task.notes, *loss.sentences()):
+    for line in task.notes:
+        reporter.note(f"{task.name}: {line}")
+    for line in loss.sentences():
         reporter.warn(f"{task.name}: {line}")
     prompts, machine = Prompts(task, split), Machine(opened, config.budget, config.seed, reporter, len(docs))
     totals = _Totals(task)
@@ -156,7 +158,8 @@ class _Totals:
                 "context": opened.shape.n_ctx, "split": task.split, "limit": config.limit,
                 "empty_context": "<|endoftext|>", "too_long": "tokens are dropped from the left",
                 "special_tokens_in_text": "plain text",
-                "fewshot_sampler": task.shots.sampler if task.num_fewshot else None, **generation_protocol(task),
+                "fewshot_sampler": task.shots.sampler if task.num_fewshot else None,
+                **generation_protocol(task, opened.shape.n_ctx),
             },
             "seed": config.seed, "dtype": opened.dtype, "model_sha256": opened.sha256,
             "tokenizer_sha256": opened.vocabulary.sha256, "task_sha256": task.sha256,

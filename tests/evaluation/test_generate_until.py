@@ -214,12 +214,13 @@ def task(**generation: Any) -> Task:
 
 
 def test_settings() -> None:
-    assert generation_settings(task()) == GenerationSettings(("\n\n",), 256)
+    assert generation_settings(task()) == GenerationSettings(("\n\n",))
     assert generation_settings(task(until="a", max_tokens=3)).until == ("a",)
-    assert generation_settings(task(temperature=0.5)) == GenerationSettings(("\n\n",), 256, 0.5, 50)
+    assert generation_settings(task(temperature=0.5)) == GenerationSettings(("\n\n",), None, 0.5, 50)
     assert generation_settings(task(temperature=0.5, do_sample=False)).temperature == 0
     assert generation_settings(task(do_sample=True, top_k=0, top_p=0.9)) == GenerationSettings(
-        ("\n\n",), 256, 1.0, None, 0.9)
+        ("\n\n",), None, 1.0, None, 0.9)
+    assert [generation_settings(task()).most_tokens(n_ctx) for n_ctx in (1024, 512, 100, 1)] == [256, 256, 50, 1]
 
 
 @pytest.mark.parametrize(("generation", "said"), [
