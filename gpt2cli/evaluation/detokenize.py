@@ -1,7 +1,8 @@
 """De-tokenizers: a tokenised corpus as the ordinary text that a model of web pages has seen, and back.
 
 Lines are rewritten one by one, and each is undone at once to see that nothing is lost. One that does not come back as
-it was is passed through unchanged and its number kept, so the whole text always comes back.
+it was is passed through unchanged and its number kept, so the whole text always comes back; a last line without an end
+likewise if nothing would be left of it.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def detokenize(name: str, text: str) -> Detokenized:
     passed: list[int] = []
     for number, line in enumerate(lines):
         ordinary = style.detokenize(line)
-        if style.retokenize(ordinary) == line:
+        if style.retokenize(ordinary) == line and (ordinary or ends[number]):
             lines[number] = ordinary
         else:
             passed.append(number)
