@@ -8,6 +8,8 @@ from gpt2cli.reporter import Reporter
 
 HEADER = ("task", "metric", "A", "B", "B - A", "std. error", "interval", "pairs", "McNemar")
 _LEFT = 2
+FEW_PAIRS = 20
+"""Below this many a percentile interval is clearly too narrow: no better or worse is read off it."""
 
 
 def show_differences(records: list[dict[str, Any]], reporter: Reporter) -> None:
@@ -38,7 +40,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 def _verdict(record: dict[str, Any]) -> str:
     """Return "better" or "worse" where the interval leaves zero out and the direction is known."""
     interval, higher = record["interval"], record["higher_is_better"]
-    if interval is None or higher is None or interval[0] <= 0 <= interval[1]:
+    if interval is None or higher is None or interval[0] <= 0 <= interval[1] or record["n_pairs"] < FEW_PAIRS:
         return ""
     return " better" if (interval[0] > 0) == higher else " worse"
 
@@ -46,6 +48,8 @@ def _verdict(record: dict[str, Any]) -> str:
 def _alone(record: dict[str, Any]) -> list[str]:
     what, of = ("document", "") if record["task"] is None else ("item", f" of task {record['task']}")
     lines = []
+    if record["interval"] is not None and record["n_pairs"] < FEW_PAIRS:
+        lines.append(f"{record['n_pairs']} {what}s{of} are few: their interval is narrower than its level says")
     for side in ("a", "b"):
         if number := record[f"n_only_{side}"]:
             ending, verbs = ("", ("is", "was")) if number == 1 else ("s", ("are", "were"))

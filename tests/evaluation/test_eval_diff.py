@@ -227,6 +227,10 @@ def test_the_command(tmp_path: Path, gpt2_here: Callable) -> None:  # noqa: F811
                               ((a, tmp_path / "none"), 2), ((a, b, "--level", 1), 2), ((a, b, "--bootstrap", "x"), 2)):
         result = gpt2_here("eval-diff", *arguments)
         assert (result.returncode, result.stdout) == (status, b"")
+    write(tmp_path / "few.jsonl", [item(n, acc=1.0) for n in range(19)] + [summary()])
+    write(tmp_path / "none.jsonl", [item(n, acc=0.0) for n in range(19)] + [summary()])
+    few = gpt2_here("eval-diff", tmp_path / "none.jsonl", tmp_path / "few.jsonl", check=True).stderr
+    assert b"19 items of task arc are few" in few and b"better" not in few and b"are few" not in result.stderr
     write(b, [item(0, data="other", acc=1.0)])
     refused = gpt2_here("eval-diff", a, b)
     assert (refused.returncode, refused.stdout) == (65, b"") and b"other data" in refused.stderr

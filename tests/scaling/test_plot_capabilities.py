@@ -23,14 +23,16 @@ SMALL = 124_439_808
 
 def text(run: str, n_params: float, nll: float, **changes: Any) -> Record:
     return {"schema": "gpt2.eval/1", "run": run, "step": 1, "tokens": 5, "flops": 1, "split": None,
-            "n_params": n_params, "nll_nats_per_token": nll, "stderr": 0.01, "ppl": math.exp(nll), "word_ppl": math.exp(1.25 * nll),
-            "bits_per_byte": nll / 4 / math.log(2), "n_tokens": 1000, "n_words": 800, "n_bytes": 4000,
+            "n_params": n_params, "nll_nats_per_token": nll, "stderr": 0.01, "ppl": math.exp(nll),
+            "word_ppl": math.exp(1.25 * nll), "bits_per_byte": nll / 4 / math.log(2),
+            "n_tokens": 1000, "n_words": 800, "n_bytes": 4000,
             "protocol": {"name": "sliding", "stride": 32}, "text_sha256": "ab" * 32, **changes}
 
 
 def task(run: str, n_params: float, acc: float, name: str = "arc", **changes: Any) -> Record:
     return {"schema": "gpt2.task/1", "run": run, "step": 1, "tokens": 5, "flops": 1, "n_params": n_params,
-            "task": name, "type": "multiple_choice", "num_fewshot": 0, "n_items": 9, "protocol": {}, "data_sha256": name,
+            "task": name, "type": "multiple_choice", "num_fewshot": 0, "n_items": 9, "protocol": {},
+            "data_sha256": name,
             "metrics": {"acc": {"value": acc, "stderr": 0.02}, "acc_norm": {"value": acc + 0.1, "stderr": None}},
             **changes}
 
@@ -95,7 +97,7 @@ def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(UsageFault, match="no evaluation measures f1; there is acc, acc_norm"):
         panels([], [task("a", 1e6, 0.5)], {}, ["f1"])
     many = {f"m{i}": {"value": 0.5} for i in range(7)}
-    with pytest.raises(UsageFault, match="7 metrics .* choose up to 6 by --metric"):
+    with pytest.raises(UsageFault, match=r"7 metrics .* choose up to 6 by --metric"):
         panels([], [task("a", 1e6, 0.5, metrics=many)], {})
     odd = {"acc": {"value": True}, "x": {"value": "1"}, "y": 3, "z": {"value": 10**400}}
     with pytest.raises(BadInput):
