@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt2cli.reporter import Reporter
+from gpt2cli.cli.console import Console
 
 HEADER = ("task", "metric", "A", "B", "B - A", "std. error", "interval", "pairs", "McNemar")
 _LEFT = 2
@@ -12,7 +12,7 @@ FEW_PAIRS = 20
 """Below this many a percentile interval is clearly too narrow: no better or worse is read off it."""
 
 
-def show_differences(records: list[dict[str, Any]], reporter: Reporter) -> None:
+def show_differences(records: list[dict[str, Any]], reporter: Console) -> None:
     """Show gpt2.eval-diff records, and what was left without a partner."""
     level = f"{100 * records[0]['bootstrap']['level']:g} % interval"
     header = tuple(level if name == "interval" else name for name in HEADER)
