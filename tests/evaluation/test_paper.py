@@ -256,3 +256,14 @@ def test_usage_faults(model_directory: Path, tmp_path: Path, protocol: str, opti
                         protocol=protocol, **options)  # type: ignore[arg-type]
     with pytest.raises(UsageFault, match=words):
         evaluate(config, Silent())
+
+
+def test_the_options_reach_the_record(gpt2_here: Callable, model_directory: Path) -> None:
+    result = gpt2_here("eval-ppl", model_directory, "--protocol", "paper-text8", "--split", "all", "--detokenizer", "1bw",
+                       "--threads", "1", input=b"a dog , a cat .", check=True)
+    record = json.loads(result.stdout.splitlines()[0])
+    assert (record["protocol"]["text"], record["protocol"]["detokenizer"]) == ("as given, whole", "1bw")
+    assert record["scored_text_sha256"] == digest("a dog, a cat.")
+    unknown = gpt2_here("eval-ppl", model_directory, "--detokenizer", "moses", input=b"x")
+    assert (unknown.returncode, unknown.stdout) == (2, b"")
+    assert b"'moses' is not one of" in unknown.stderr
