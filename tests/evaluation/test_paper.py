@@ -259,8 +259,8 @@ def test_usage_faults(model_directory: Path, tmp_path: Path, protocol: str, opti
 
 
 def test_the_options_reach_the_record(gpt2_here: Callable, model_directory: Path) -> None:
-    result = gpt2_here("eval-ppl", model_directory, "--protocol", "paper-text8", "--split", "all", "--detokenizer", "1bw",
-                       "--threads", "1", input=b"a dog , a cat .", check=True)
+    result = gpt2_here("eval-ppl", model_directory, "--protocol", "paper-text8", "--split", "all", "--detokenizer",
+                       "1bw", "--threads", "1", input=b"a dog , a cat .", check=True)
     record = json.loads(result.stdout.splitlines()[0])
     assert (record["protocol"]["text"], record["protocol"]["detokenizer"]) == ("as given, whole", "1bw")
     assert record["scored_text_sha256"] == digest("a dog, a cat.")
