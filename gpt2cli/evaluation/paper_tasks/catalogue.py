@@ -10,12 +10,12 @@ from gpt2cli.errors import UsageFault
 from gpt2cli.evaluation.paper_tasks.analogies import ANALOGIES
 from gpt2cli.evaluation.paper_tasks.arithmetic import ARITHMETIC
 from gpt2cli.evaluation.paper_tasks.cbt import CBT
+from gpt2cli.evaluation.paper_tasks.example_pairs import AFTER_EXAMPLES
 from gpt2cli.evaluation.paper_tasks.lambada import LAMBADA
 from gpt2cli.evaluation.paper_tasks.preset import Preset, Source
 from gpt2cli.evaluation.paper_tasks.reading import COQA
 from gpt2cli.evaluation.paper_tasks.summaries import CNN_DM
 from gpt2cli.evaluation.paper_tasks.syllogisms import SYLLOGISMS
-from gpt2cli.evaluation.paper_tasks.translation import AFTER_EXAMPLES
 from gpt2cli.evaluation.paper_tasks.winograd import WINOGRAD
 from gpt2cli.evaluation.task import Task
 

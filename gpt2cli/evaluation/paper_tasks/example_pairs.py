@@ -1,4 +1,4 @@
-"""After example pairs: WMT-14 (Bojar et al. 2014) and Natural Questions (Kwiatkowski et al. 2019)."""
+"""Asked after example pairs: WMT-14 (Bojar et al. 2014) and Natural Questions (Kwiatkowski et al. 2019)."""
 
 from __future__ import annotations
 
