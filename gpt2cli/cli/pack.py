@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import Count, Real, files_argument, force_option, seed_option
+from gpt2cli.cli.options import Count, NewDirectory, Real, files_argument, force_option, seed_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
               help="Close a file once it holds this many tokens.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), default=None, metavar="N",
               help="Threads; they change no byte. Default: one for each CPU.")
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="The training set to make.")
+@click.option("-o", "--output", required=True, type=NewDirectory(), metavar="DIR", help="The training set to make.")
 @force_option()
 @click.pass_obj
 def command(console: Console, shards: tuple[str, ...], val_fraction: float, method: str, context: int | None,
@@ -53,9 +53,8 @@ def _report(summary: PackSummary) -> list[str]:
     lines = []
     for split in ("train", "val"):
         tokens, documents = summary.tokens[split], summary.documents[split]
-        content = max(1, tokens - documents)
         lines.append(f"{split}: {tokens:,} tokens in {documents:,} documents, {summary.text_bytes[split]:,} bytes of "
-                     f"text ({summary.text_bytes[split] / content:.3f} bytes per token)")
+                     f"text ({summary.text_bytes[split] / max(1, tokens):.3f} bytes per token)")
     bins: dict[tuple[int, int], int] = {}
     for lengths in summary.lengths.values():
         for least, most, count in lengths.bins():

@@ -227,7 +227,9 @@ def test_statistics_are_said_and_kept(tmp_path: Path, gpt2) -> None:
     said = result.stderr.decode()
     text_bytes = sum(len(text) for text in texts) * 10
     for words in [f"{index['splits']['train']['text_bytes']:,} bytes of text", "512 to 1,023", "10  33.3 %",
-                  "10 documents cut", "tokens of padding", "bytes per token"]:
+                  "10 documents cut", "tokens of padding",
+                  *(f"({part['text_bytes'] / (part['tokens'] - part['padding_tokens']):.3f} bytes per token)"
+                    for part in index["splits"].values())]:
         assert words in said, said
     assert sum(index["splits"][split]["text_bytes"] for split in ("train", "val")) == text_bytes
 
