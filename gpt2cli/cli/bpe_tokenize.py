@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import files_argument, force_option, output_option
+from gpt2cli.cli.options import AnyPath, Text, files_argument, force_option, output_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 @click.command("bpe-tokenize", cls=Gpt2Command, short_help="Documents or text to a token shard.")
 @files_argument()
-@click.option("--vocab", type=click.Path(), default=None, metavar="FILE|DIR", envvar="GPT2_VOCAB",
+@click.option("--vocab", type=AnyPath(), default=None, metavar="FILE|DIR", envvar="GPT2_VOCAB",
               help="Vocabulary; default: $GPT2_VOCAB, else GPT-2's own.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
               help="What the input is; auto tells by its content.")
-@click.option("--split-on", default=None, metavar="STRING",
+@click.option("--split-on", type=Text(), default=None, metavar="STRING",
               help="Cut plain text into documents at every STRING, such as '<|endoftext|>'; implies --format text.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 4096), default=None, metavar="N",
               help="Processes that encode; default: the cores, at most 4. The bytes are the same.")
 @click.option("--strict", is_flag=True, help="Fail when a record would be skipped or text replaced.")
-@click.option("--source", default=None, metavar="NAME", help="A name for the data, kept in the shard.")
+@click.option("--source", type=Text(), default=None, metavar="NAME",
+              help="A name for the data, kept in the shard.")
 @output_option(help="Write the shard here instead of to standard output; call it NAME.tok.zst.")
 @force_option()
 @click.pass_obj

@@ -72,7 +72,9 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{value} is not TOML: {error}", ctx) from None
     for table, content in config.items():
-        if table not in COMMANDS or not isinstance(content, dict):
+        if not isinstance(content, dict):
+            raise click.UsageError(f"{value}: {table} stands in no table; options go below [{ctx.command.name}]", ctx)
+        if table not in COMMANDS:
             raise click.UsageError(f"{value}: [{table}] is no table of a gpt2 command", ctx)
     table = config.get(ctx.command.name or "", {})
     known = {option.removeprefix("--").replace("-", "_"): param.name

@@ -51,14 +51,51 @@ class Real(click.FloatRange):
         return number
 
 
+class AnyPath(click.Path):
+    """A path that is not looked at before the command does: what can't be read is its to tell, with status 74."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail with a usage error for an empty name, as an unset variable of a shell gives."""
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class NewDirectory(AnyPath):
+    """The directory that a command makes: no file, so it can't go to standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail with a usage error."""
+        if value == "-":
+            self.fail("a directory can't be written to standard output; name one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Text(click.ParamType):
+    """A string that is written to a file, or looked for in one, as UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the string, or fail with a usage error."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail("the bytes given are not UTF-8", param, ctx)
+        return str(value)
+
+
 def files_argument(name: str = "files", metavar: str = "[FILE]...") -> Callable[[Any], Any]:
     """Return the FILE... argument; no FILE means standard input."""
-    return click.argument(name, nargs=-1, metavar=metavar, type=click.Path())
+    return click.argument(name, nargs=-1, metavar=metavar, type=AnyPath())
 
 
 def output_option(**extra: Any) -> Callable[[Any], Any]:
     """Return -o FILE, default stdout."""
-    settings: dict[str, Any] = {"default": "-", "metavar": "FILE", "type": click.Path(),
+    settings: dict[str, Any] = {"default": "-", "metavar": "FILE", "type": AnyPath(),
                                 "help": "Write here instead of standard output; .zst compresses."}
     return click.option("-o", "--output", **{**settings, **extra})
 

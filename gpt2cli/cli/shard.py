@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import Count, files_argument, force_option, output_option
+from gpt2cli.cli.options import AnyPath, Count, NewDirectory, Text, files_argument, force_option, output_option
 from gpt2cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _show(console: Console, paths: tuple[str, ...], chosen: tuple[int, int | Non
               help="What to call the files of shards that are no set; a set's are called by their split.")
 @click.option("--shard-tokens", type=Count(1), default=None, metavar="N",
               help="llm.c, parquet: begin a new file after this many tokens; default 100M.")
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="The directory to make.")
+@click.option("-o", "--output", required=True, type=NewDirectory(), metavar="DIR", help="The directory to make.")
 @force_option()
 @click.pass_obj
 def export(console: Console, paths: tuple[str, ...], form: str, name: str, shard_tokens: int | None, output: str,
@@ -201,11 +201,12 @@ def export(console: Console, paths: tuple[str, ...], form: str, name: str, shard
 @click.command("shard", cls=Gpt2Command, context_settings=_ENVIRONMENT)
 @files_argument("paths", "[PATH]...")
 @click.option("--from", "form", type=FORMATS, required=True, help="Whose files they are.")
-@click.option("--vocab", type=click.Path(), default=None, metavar="FILE|DIR",
+@click.option("--vocab", type=AnyPath(), default=None, metavar="FILE|DIR",
               help="The vocabulary of the ids; default: vocabulary.tiktoken beside them, $GPT2_VOCAB, GPT-2's own.")
 @click.option("--column", default=None, metavar="NAME",
               help="parquet: the column of ids or text; default: input_ids, tokens or text.")
-@click.option("--source", default=None, metavar="NAME", help="A name for the data, kept in the shard.")
+@click.option("--source", type=Text(), default=None, metavar="NAME",
+              help="A name for the data, kept in the shard.")
 @output_option(help="Write the shard here instead of to standard output; call it NAME.tok.zst.")
 @force_option()
 @click.pass_obj

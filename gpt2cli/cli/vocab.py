@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import force_option, output_option
+from gpt2cli.cli.options import AnyPath, force_option, output_option
 from gpt2cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class IdList(click.ParamType):
 
 
 @click.command("vocab", cls=Gpt2Command, short_help="Describe a vocabulary, or export it for other tools.")
-@click.option("--vocab", default=None, type=click.Path(), metavar="FILE|DIR",
+@click.option("--vocab", default=None, type=AnyPath(), metavar="FILE|DIR",
               help="The vocabulary: tokenizer.json, *.tiktoken, vocab.bpe, merges.txt or a directory with one; "
                    "default GPT-2's own.")
 @click.option("--export", "kind", type=click.Choice([*FILES, *DIRECTORIES]), default=None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -38,8 +39,13 @@ class Verdict:
 
     def record(self, path: str) -> Record:
         """Return the fields of a gpt2.verify/1 record."""
-        return {"path": path, "ok": not self.problems, "kind": self.kind, "problems": self.problems,
-                "facts": self.facts}
+        return {"path": _in_utf8(path), "ok": not self.problems, "kind": self.kind,
+                "problems": [_in_utf8(problem) for problem in self.problems], "facts": self.facts}
+
+
+def _in_utf8(text: str) -> str:
+    """A file's name need not be UTF-8, a record is."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 class Reading:

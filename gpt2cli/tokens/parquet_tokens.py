@@ -15,6 +15,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, Gpt2Error, UsageFault
 from gpt2cli.records.shard import ShardHeader
+from gpt2cli.records.streams import open_raw_input
 from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_of_entry
 from gpt2cli.tokens.vocabulary import Vocabulary
@@ -42,7 +43,7 @@ def read_parquet(paths: Sequence[str], vocabulary: Vocabulary, tally: ForeignTal
     for path in paths:
         if path == "-":
             raise UsageFault("parquet is read from its end, so it can't come from standard input; name a file")
-        with open(path, "rb") as raw, _reporting(path):
+        with open_raw_input(path) as raw, _reporting(path):
             file = arrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20)
             _check_tokenizer(file, vocabulary, path)
             name = _column(file, column, path)

@@ -218,7 +218,9 @@ def vocabulary_from_merges(merges: list[tuple[bytes, bytes]], name: str) -> Voca
 
 def checked(vocabulary: Vocabulary, name: str) -> Vocabulary:
     """Return `vocabulary` if it can encode every byte and its ids are 0 to n_vocab - 1; else raise BadInput."""
-    longest = max(map(len, vocabulary.ranks), default=0)
+    if not vocabulary.ranks:
+        raise BadInput(f"{name} is empty: a vocabulary was expected")
+    longest = max(map(len, vocabulary.ranks))
     if longest > MAX_TOKEN_BYTES:
         raise BadInput(f"{name}: a token of {longest} bytes is no GPT-2-like vocabulary's, {MAX_TOKEN_BYTES} the most")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary.ranks]
