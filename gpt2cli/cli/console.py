@@ -15,13 +15,21 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 
 def harmless(text: str) -> str:
-    """Return `text` with control characters (but tab and newline) and bidi controls written as escapes."""
+    """Return `text` with control characters (but tab and newline) and bidi controls written as escapes.
+
+    A byte of a file's name that is no UTF-8, which Python holds as a surrogate, is shown as that byte.
+    """
     if text.isprintable():
         return text
     return "".join(
-        c if c in "\t\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI) else f"\\x{ord(c):02x}"
+        c if c in "\t\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI) else _escape(ord(c))
         for c in text
     )
+
+
+def _escape(code: int) -> str:
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
+    return f"\\x{byte:02x}" if byte <= 0xFF else f"\\u{byte:04x}"
 
 
 def say(text: str) -> None:

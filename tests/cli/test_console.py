@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import pytest
@@ -15,9 +16,14 @@ from gpt2cli.cli.console import Console, harmless, say
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\x9b31m\x7f\r\x00"
 
 
+def test_a_byte_that_is_no_utf8_is_shown_as_that_byte() -> None:
+    assert harmless(os.fsdecode(b"b\xff\x80.txt")) == "b\\xff\\x80.txt"
+    assert harmless("\ud800") == "\\ud800"
+
+
 def test_control_and_bidi_characters_become_escapes() -> None:
     assert harmless(HOSTILE) == (
-        "\\x1b]0;owned\\x07\\x1b[2J\\x202egnp.exe\\x9b31m\\x7f\\x0d\\x00")
+        "\\x1b]0;owned\\x07\\x1b[2J\\u202egnp.exe\\x9b31m\\x7f\\x0d\\x00")
 
 
 def test_ordinary_text_stays_as_it_is() -> None:
