@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gpt2cli.cli.beside_published import published_table
+from gpt2cli.cli.beside_published import published_table, two_decimals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
@@ -112,6 +112,4 @@ def _summary(record: dict[str, Any]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "(none)"
-    return f"{value:,.2f}" if value >= 10 else f"{value:.4f}"
+    return two_decimals(value) if value is None or value >= 10 else f"{value:.4f}"

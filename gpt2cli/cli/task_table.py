@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpt2cli.cli.beside_published import two_decimals
+
 
 def lines_of_task(record: dict[str, Any]) -> list[str]:
     """Return a gpt2.task record's lines: what was asked, then a metric a line with its standard error."""
@@ -20,12 +22,9 @@ def lines_of_task(record: dict[str, Any]) -> list[str]:
         lines.append(f"  {lost}: the model reads {record['protocol']['context']:,}; {record['protocol']['too_long']}")
     for row in record.get("published", ()):
         paper = "  ".join(f"{size} {value:g}" for size, value in row["paper"].items())
-        own = "(none)" if row["own"] is None else f"{row['own']:,.2f}"
-        lines.append(f"  {row['data']}, {row['unit']}: here {own}; the GPT-2 paper: {paper}")
+        lines.append(f"  {row['data']}, {row['unit']}: here {two_decimals(row['own'])}; the GPT-2 paper: {paper}")
     return lines
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "(none)"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.2f}"
+    return two_decimals(value) if value is None or abs(value) >= 100 else f"{value:.4f}"

@@ -106,7 +106,12 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
 
 
 def ratios(nll_nats: float, n_tokens: int, units: Units) -> dict[str, float | None]:
-    """Return the perplexities and bits of a summed nll; None without a denominator, or beyond what a float holds."""
+    """Return the perplexities and bits of a summed nll; None without a denominator, or beyond what a float holds.
+
+    All are None where no token was scored, which would else look like a perfect prediction.
+    """
+    if not n_tokens:
+        return dict.fromkeys(("ppl", "word_ppl", "byte_ppl", "bits_per_byte", "bits_per_character"))
     bits = nll_nats / math.log(2)
     return {
         "ppl": perplexity(nll_nats, n_tokens),

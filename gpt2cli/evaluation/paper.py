@@ -18,7 +18,8 @@ from gpt2cli.evaluation.preparation import Preparation, Treatment
 from gpt2cli.evaluation.protocols import Protocol
 from gpt2cli.evaluation.published import PUBLISHED
 
-_WINDOWS = "windows: they overlap and move on by half of the context, 1,024 tokens unless --context says otherwise"
+_WINDOWS = ("windows: they overlap and move on by half of the context, which is 1,024 tokens, or all the "
+            "model has if that is less, unless --context says otherwise")
 _START = "beginning: end-of-text stands before each document, and is not scored, unless --no-bos"
 _JOINED = "joining: a file is one document, from its first line to its last, headings and blank lines included"
 _LINE_ENDS = "line ends: the newline is scored and stands for the corpus's end-of-line token"
@@ -63,7 +64,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
     "paper-lambada": Preset(
         "lambada-ppl", "word_ppl", Treatment(clean=True, lines=True, last_word=True),
         ("what is scored: the last word of each passage, all its tokens, nothing else, as in lm-evaluation-harness",
-         "context: the passage up to that word, its last 1,024 tokens at most, nothing before it unless --bos",
+         "context: the passage up to that word, as much of its end as the model reads, nothing before it unless --bos",
          "text: as given unless --detokenizer; which of the released forms the paper used is not said",
          "stop words: not filtered; the paper filters them for accuracy"),
         {"n_words": 5_153}),

@@ -102,7 +102,8 @@ class Preparation:
         if self._crlf:
             said.append(f"{self._crlf:,} line ends of carriage return and newline were read as newlines")
         if self._wordless:
-            said.append(f"{self._wordless:,} passages have no word after another one, and were not scored")
+            passages = "passage has" if self._wordless == 1 else "passages have"
+            said.append(f"{self._wordless:,} {passages} no word after another one, and were not scored")
         return said
 
     @property

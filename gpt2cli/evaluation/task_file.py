@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gpt2cli.errors import BadInput
-from gpt2cli.evaluation.task import TYPES, Filter, MetricChoice, Shots, Task
+from gpt2cli.evaluation.task import TYPES, Doc, Filter, MetricChoice, Shots, Task
 from gpt2cli.evaluation.task_data import find_data, parse_docs
 from gpt2cli.evaluation.task_metrics import AGGREGATIONS, METRICS, default_metrics
 from gpt2cli.evaluation.task_values import Entries
@@ -60,6 +60,7 @@ def task_of_records(stream: Any, name: str, loss: UnicodeLoss) -> Task:
                            PLAIN.items())
         raise BadInput(f"{docs[0].where} is no record of a task; a record holds {shapes}")
     kind, target = PLAIN[found]
+    _check_plain(docs, found[0], [*found, *([target] if target else [])])
     choices = found[1] if kind in ("multiple_choice", "substitution") else None
     delimiter = "" if kind == "loglikelihood" else " "
     shots = Shots("records", sampler="first_n", doc_to_text=found[0], doc_to_target=target, doc_to_choice=choices,
@@ -67,6 +68,15 @@ def task_of_records(stream: Any, name: str, loss: UnicodeLoss) -> Task:
     return Task(name=Path(name).name.split(".")[0], type=kind, files={}, split="records", where=name, docs=docs,
                 doc_to_text=found[0], doc_to_target=target, doc_to_choice=choices, shots=shots,
                 metrics=default_metrics(kind), sha256=json_sha256({"plain": kind}))
+
+
+def _check_plain(docs: tuple[Doc, ...], question: str, fields: list[str]) -> None:
+    for doc in docs:
+        missing = next((field for field in fields if field not in doc.fields), None)
+        if missing is not None:
+            raise BadInput(f"{doc.where} has no field {missing!r}")
+        if not isinstance(doc.fields[question], str):
+            raise BadInput(f"{doc.where}: its {question} is no text")
 
 
 def task_of_yaml(path: str) -> Task:

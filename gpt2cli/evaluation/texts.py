@@ -201,7 +201,10 @@ def text_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str,
 
 
 def count_units(path: str, form: str, word: str) -> tuple[Units, str]:
-    """Return the units of all documents in a text or JSONL file, and the sha256 over its documents' digests."""
+    """Return the units of all documents in a text or JSONL file, and the sha256 over its documents' digests.
+
+    Raises BadInput where there is no character to count.
+    """
     tally, total, digest = DocumentTally(), Units(), hashlib.sha256()
     with open_raw_input(path) as raw:
         for parts in text_documents(raw, display_name(path), tally, form, expect_end=path == "-"):
@@ -210,6 +213,8 @@ def count_units(path: str, form: str, word: str) -> tuple[Units, str]:
                 counter.add(part)
             total += counter.units
             digest.update(bytes.fromhex(counter.sha256))
+    if not total.n_characters:
+        raise BadInput(f"{display_name(path)} holds no text, so no words, bytes or characters can be counted in it")
     for _ in range(tally.empty):
         total += empty_text_units(word)
     return total, digest.hexdigest()

@@ -98,6 +98,7 @@ def panels(evaluations: Sequence[Record], tasks: Sequence[Record], sizes: Mappin
         raise BadInput("no evaluation says how many parameters its model has and measures something")
     missing = [metric for metric in metrics if metric not in offered]
     if missing:
+        offered.update(name for record in evaluations for name in TEXT_METRICS if _number(record.get(name)) is not None)
         raise UsageFault(f"no evaluation measures {missing[0]}; there is {', '.join(sorted(offered)) or 'nothing'}")
     names = sorted({metric for metric, _ in found})
     if len(names) > MAX_PANELS:

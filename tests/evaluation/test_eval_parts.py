@@ -100,6 +100,9 @@ def test_no_bos_leaves_out_each_first_token(model_directory: Path, tmp_path: Pat
     assert [f["id"] for _, f in rest] == [f["id"] for _, f in found if f["position"] > 0]
     with pytest.raises(BadInput, match="no token to score"):
         run(model_directory, ("x",), tmp_path, bos=False)
+    _, found = run(model_directory, ("x", "xy z"), tmp_path, per_document=True, bos=False)
+    unscored = next(fields for kind, fields in found if not fields["n_tokens"])
+    assert [unscored[name] for name in ("nll_nats_per_token", "word_ppl", "byte_ppl", "bits_per_byte")] == [None] * 4
 
 
 def test_units_are_counted_in_another_file(model_directory: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,7 @@ def test_every_option_reaches_the_number(gpt2_here: Callable, model_directory: P
     ((), b"", 65, b"no text to score"),
     (("--format", "jsonl"), b"plain", 65, b"not JSON"),
     (("--format", "shard"), b"plain", 65, b"token shard"),
+    (("--count-from", os.devnull), b"x", 65, b"holds no text, so no words"),
 ])
 def test_what_is_wrong_is_said_last_in_one_sentence(gpt2_here: Callable, model_directory: Path, arguments: tuple,
                                                     data: bytes, status: int, words: bytes) -> None:
@@ -143,3 +146,11 @@ def test_what_a_merge_refuses(gpt2_here: Callable, arguments: tuple, status: int
     assert found.returncode == status
     assert words in found.stderr
     assert found.stdout == b""
+
+
+def test_a_perplexity_of_many_digits_is_said_in_few(gpt2_here: Callable, model_directory: Path) -> None:
+    result = gpt2_here("eval-ppl", model_directory, input=b"zq" * 20, check=True)
+    word_ppl = json.loads(result.stdout.splitlines()[0])["word_ppl"]
+    assert word_ppl > 1e9
+    said = re.search(r"token, (\S+) a word", result.stderr.decode())
+    assert said and len(said[1]) < 12 and float(said[1]) == pytest.approx(word_ppl, rel=5e-3)

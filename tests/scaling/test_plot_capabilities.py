@@ -94,6 +94,8 @@ def test_checkpoints_protocols_and_repetitions() -> None:
 def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(BadInput, match="how many parameters"):
         panels([text("a", None, 3.0)], [], {})  # type: ignore[arg-type]
+    with pytest.raises(UsageFault, match="measures f1; there is bits_per_byte, nll_nats_per_token, ppl, word_ppl"):
+        panels([text("a", 1e6, 3.0)], [], {}, ["f1"])
     with pytest.raises(UsageFault, match="no evaluation measures f1; there is acc, acc_norm"):
         panels([], [task("a", 1e6, 0.5)], {}, ["f1"])
     many = {f"m{i}": {"value": 0.5} for i in range(7)}
