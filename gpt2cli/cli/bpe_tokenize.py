@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, Text, files_argument, force_option, output_option
+from gpt2cli.cli.options import AnyPath, Text, Whole, files_argument, force_option, output_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
               help="What the input is; auto tells by its content.")
 @click.option("--split-on", type=Text(), default=None, metavar="STRING",
               help="Cut plain text into documents at every STRING, such as '<|endoftext|>'; implies --format text.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 4096), default=None, metavar="N",
+@click.option("-j", "--jobs", type=Whole(1, 4096), default=None, metavar="N",
               help="Processes that encode; default: the cores, at most 4. The bytes are the same.")
 @click.option("--strict", is_flag=True, help="Fail when a record would be skipped or text replaced.")
 @click.option("--source", type=Text(), default=None, metavar="NAME",

@@ -43,12 +43,20 @@ class Count(click.ParamType):
 class Real(click.FloatRange):
     """A number in a range; nan and infinity are in none."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or fail with a usage error."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
+
+
+class Whole(click.IntRange):
+    """A whole number in a range, written in digits: for seeds and numbers of workers, which are no counts of data."""
+
+    name = "whole number"
 
 
 class AnyPath(click.Path):
@@ -107,7 +115,8 @@ def force_option() -> Callable[[Any], Any]:
 
 def seed_option(help_text: str = "Seed of every random choice.") -> Callable[[Any], Any]:
     """Return --seed N, default 0."""
-    return click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help=help_text)
+    return click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, metavar="N",
+                        help=help_text)
 
 
 def device_option() -> Callable[[Any], Any]:
@@ -118,5 +127,5 @@ def device_option() -> Callable[[Any], Any]:
 
 def threads_option() -> Callable[[Any], Any]:
     """Return --threads N."""
-    return click.option("--threads", type=click.IntRange(1, 4096), default=None, metavar="N",
+    return click.option("--threads", type=Whole(1, 4096), default=None, metavar="N",
                         help="CPU threads for torch; default: torch's own choice.")

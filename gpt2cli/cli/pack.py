@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import Count, NewDirectory, Real, files_argument, force_option, seed_option
+from gpt2cli.cli.options import Count, NewDirectory, Real, Whole, files_argument, force_option, seed_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @seed_option("Seed of the split and of the shuffle.")
 @click.option("--shard-tokens", type=Count(1), default="100M", show_default=True, metavar="N",
               help="Close a file once it holds this many tokens.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=None, metavar="N",
+@click.option("-j", "--jobs", type=Whole(1, 256), default=None, metavar="N",
               help="Threads; they change no byte. Default: one for each CPU.")
 @click.option("-o", "--output", required=True, type=NewDirectory(), metavar="DIR", help="The training set to make.")
 @force_option()
