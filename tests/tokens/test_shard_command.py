@@ -47,7 +47,7 @@ def test_text_on_a_terminal_does_nothing_to_it(one: Path, gpt2_popen) -> None:
     os.close(ours)
     os.close(theirs)
     assert shown.replace(b"\r\n", b"\n").decode() == (
-        "Escapes \\x1b]0;owned\\x07 \\x202egnol\\x202c, a bell \\x07, tab\tand Grüße.\\x0d\n")
+        "Escapes \\x1b]0;owned\\x07 \\u202egnol\\u202c, a bell \\x07, tab\tand Grüße.\\x0d\n")
 
 
 def test_records_make_the_same_shard_again(shard: Path, vocabulary_file: Path, tmp_path: Path,
