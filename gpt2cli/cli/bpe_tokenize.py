@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--vocab", type=AnyPath(), default=None, metavar="FILE|DIR", envvar="GPT2_VOCAB",
               help="Vocabulary; default: $GPT2_VOCAB, else GPT-2's own.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
-              help="What the input is; auto tells by its content.")
+              help="What the input is; auto tells by its name (.jsonl, .ndjson) or content.")
 @click.option("--split-on", type=Text(), default=None, metavar="STRING",
               help="Cut plain text into documents at every STRING, such as '<|endoftext|>'; implies --format text.")
 @click.option("-j", "--jobs", type=Whole(1, 4096), default=None, metavar="N",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--vocab-size", type=Count(257, 1 << 24), required=True, metavar="N",
               help="Size of the vocabulary: 256 bytes, merges and end-of-text together.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "text"]), default="auto", show_default=True,
-              help="What the input is; auto tells by its content.")
+              help="What the input is; auto tells by its name (.jsonl, .ndjson) or content.")
 @output_option(help="Write the vocabulary here instead of to standard output, best as DIR/tokenizer.json; a name in "
                     ".tiktoken gives that form.")
 @force_option()

@@ -36,7 +36,7 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
               help="95 % intervals from N resamples of the documents.")
 @click.option("--merge", is_flag=True, help="All arguments are records of pieces, to be made one.")
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
-              show_default=True, help="What the inputs are; auto looks at their content.")
+              show_default=True, help="What the inputs are; auto tells by name (.jsonl, .ndjson) or content.")
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default=None,
               help="Of a shard set val, the default, or train; of paper-enwik8 and -text8 test, the default, or all.")
 @click.option("--batch", type=Count(1), metavar="N",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
@@ -42,6 +43,7 @@ LONG_LINE = 1 << 20
 MAX_TEXT = 1 << 30
 """Largest document in bytes that `read_documents` yields whole."""
 _BOM = b"\xef\xbb\xbf"
+_RECORDS = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$")
 Work = LineBatch | TextBatch | LongDocument
 
 
@@ -49,9 +51,9 @@ def read_documents(paths: Sequence[str | os.PathLike[str]], tally: DocumentTally
                    ) -> Iterator[Document]:
     """Yield the documents of `paths` in order; no path means standard input, as does `-`; directories are walked.
 
-    form: "jsonl" or "text" for all inputs, or "auto" to tell by content. Records need a `text` field; those
-    without, or with an empty one, are skipped and counted in `tally`. Raises BadInput for a broken JSONL line,
-    a newer schema, a text above 1 GiB or a directory without text.
+    form: "jsonl" or "text" for all inputs, or "auto" to tell by a name in .jsonl or .ndjson, else by content. Records
+    need a `text` field; those without, or with an empty one, are skipped and counted in `tally`. Raises BadInput for a
+    broken JSONL line, a newer schema, a text above 1 GiB or a directory without text.
     """
     yield from _documents(read_batches(paths, tally, form), tally)
 
@@ -94,7 +96,7 @@ def stream_batches(stream: BinaryIO, name: str, tally: DocumentTally, form: str 
         form = "text"
     elif form == "auto":
         start = _head(stream)
-        form = "jsonl" if _is_object(start) else "text"
+        form = "jsonl" if _RECORDS.search(name) or _is_object(start) else "text"
     if form == "text":
         whole = cast(BinaryIO, io.BufferedReader(_Joined(start, stream), BLOCK)) if start else stream
         yield from _text_batches(whole, name, tally, split_on)

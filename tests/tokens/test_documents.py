@@ -96,6 +96,14 @@ def test_broken_and_newer_records_are_refused() -> None:
         texts(b'{"schema":"gpt2.document/9","text":"a"}\n')
 
 
+@pytest.mark.parametrize("name", ["cut.jsonl", "cut.ndjson", "cut.jsonl.zst"])
+def test_a_broken_first_record_does_not_make_text_of_records(name: str, tmp_path: Path) -> None:
+    data = b'{"text":\n{"text":"a"}\n'
+    (tmp_path / name).write_bytes(zstandard.compress(data) if name.endswith(".zst") else data)
+    with pytest.raises(BadInput, match="line 1: not JSON"):
+        list(read_documents([tmp_path / name], DocumentTally()))
+
+
 def test_files_in_order_and_compressed(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"second")
     (tmp_path / "a.zst").write_bytes(zstandard.compress(b'{"text":"first"}\n'))
