@@ -208,11 +208,12 @@ def vocabulary_from_merges(merges: list[tuple[bytes, bytes]], name: str) -> Voca
     """Return the vocabulary of 256 bytes in GPT-2's order, then `merges` in order, then end-of-text."""
     ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_alphabet())}
     for left, right in merges:
-        if left not in ranks or right not in ranks or left + right in ranks:
+        token = left + right
+        if left not in ranks or right not in ranks or token in ranks:
             raise BadInput(f"{name}: the merge of {left!r} and {right!r} uses an unknown token or makes a known one")
-        if len(left + right) > MAX_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN_BYTES:
             raise BadInput(f"{name}: a token of more than {MAX_TOKEN_BYTES} bytes is no GPT-2-like vocabulary's")
-        ranks[left + right] = len(ranks)
+        ranks[token] = len(ranks)
     return Vocabulary(ranks, len(ranks))
 
 
@@ -265,7 +266,8 @@ def _merge_below(token: bytes, limit: int, ranks: dict[bytes, int]) -> list[byte
 
 def parse_merges(text: str, name: str) -> list[tuple[bytes, bytes]]:
     """Return the merges of a vocab.bpe or merges.txt, with or without its `#version` line; raise BadInput."""
-    characters = byte_of_character()
+    # str.translate takes a quarter of the time of a look-up for each character; this file is read at every start.
+    table = dict.fromkeys(map(ord, set(text)), "\uffff") | {ord(c): chr(b) for c, b in byte_of_character().items()}
     merges = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
@@ -273,8 +275,8 @@ def parse_merges(text: str, name: str) -> list[tuple[bytes, bytes]]:
             continue
         left, _, right = line.partition(" ")
         try:
-            pair = (bytes(characters[c] for c in left), bytes(characters[c] for c in right))
-        except KeyError:
+            pair = (left.translate(table).encode("latin-1"), right.translate(table).encode("latin-1"))
+        except UnicodeEncodeError:
             raise BadInput(f"{name} line {number} is no merge of two byte-level tokens") from None
         if not pair[0] or not pair[1]:
             raise BadInput(f"{name} line {number} is no merge of two byte-level tokens")
