@@ -9,7 +9,15 @@ import click
 from gpt2cli.cli.beside_published import published_table, two_decimals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
+from gpt2cli.cli.options import (
+    Count,
+    device_option,
+    dtype_option,
+    files_argument,
+    force_option,
+    output_option,
+    threads_option,
+)
 
 PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs", "paper-wikitext2", "paper-wikitext103", "paper-ptb",
              "paper-enwik8", "paper-text8", "paper-1bw", "paper-lambada")
@@ -41,8 +49,7 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
               help="Of a shard set val, the default, or train; of paper-enwik8 and -text8 test, the default, or all.")
 @click.option("--batch", type=Count(1), metavar="N",
               help="Full windows computed together, default 2,048 positions' worth: speed and memory, not the result.")
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="Weights and matrix products; bf16 is faster and changes the fifth digit.")
+@dtype_option("; bf16 is faster and changes the fifth digit")
 @device_option()
 @threads_option()
 @output_option()

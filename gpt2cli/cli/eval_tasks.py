@@ -8,7 +8,15 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, device_option, files_argument, force_option, output_option, threads_option
+from gpt2cli.cli.options import (
+    Count,
+    device_option,
+    dtype_option,
+    files_argument,
+    force_option,
+    output_option,
+    threads_option,
+)
 from gpt2cli.cli.task_table import lines_of_task
 
 
@@ -28,8 +36,7 @@ from gpt2cli.cli.task_table import lines_of_task
               help="Seed of drawn examples and of the bootstrap.")
 @click.option("--batch", type=Count(1), metavar="TOKENS",
               help="Positions computed together, default 8,192: speed and memory, not the result.")
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="Weights and matrix products; bf16 is faster and may change a close choice.")
+@dtype_option("; bf16 is faster and may change a close choice")
 @device_option()
 @threads_option()
 @output_option()

@@ -10,34 +10,21 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.verbs import VerbCommand
 from gpt2cli.errors import UsageFault
 
 _ENVIRONMENT = {"auto_envvar_prefix": "GPT2_FIT_SCALING"}
 _SCHEMA_NOTE = "FLOP are counted as C = 6 N D."
 
 
-class FitScaling(Gpt2Command):
+class FitScaling(VerbCommand):
     """The command `fit`, which hands over to another verb when the first argument names one."""
-
-    verbs: dict[str, click.Command]
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Return the context of the verb that is asked for."""
-        if args and args[0] in self.verbs:
-            return self.verbs[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
-        if args and args[0] == "fit":
-            args = args[1:]
-        return super().make_context(info_name, args, parent, **extra)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the verbs beside `fit`."""
-        return list(self.verbs)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        """Return the command of a verb."""
-        return self.verbs[name]
+        """Return the context of the verb that is asked for; `fit` may be named too."""
+        return super().make_context(info_name, args[1:] if args[:1] == ["fit"] else args, parent, **extra)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Write the verbs into the usage line."""

@@ -119,6 +119,12 @@ def seed_option(help_text: str = "Seed of every random choice.") -> Callable[[An
                         help=help_text)
 
 
+def dtype_option(effect: str = "") -> Callable[[Any], Any]:
+    """Return --dtype of what computes with a finished model, default fp32; `effect`: what bf16 changes there."""
+    return click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+                        help=f"Weights and matrix products{effect}.")
+
+
 def device_option() -> Callable[[Any], Any]:
     """Return --device."""
     return click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",

@@ -10,7 +10,16 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, harmless
-from gpt2cli.cli.options import Count, Real, device_option, force_option, output_option, seed_option, threads_option
+from gpt2cli.cli.options import (
+    Count,
+    Real,
+    device_option,
+    dtype_option,
+    force_option,
+    output_option,
+    seed_option,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from gpt2cli.sampling.prompts import PromptSource
@@ -37,8 +46,7 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Read the whole text again for every token: slow, the same text.")
 @click.option("--batch", type=Count(1), default=8, show_default=True, metavar="N",
               help="Samples computed together: speed and memory, not the text.")
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="Weights and matrix products.")
+@dtype_option()
 @device_option()
 @threads_option()
 @output_option()

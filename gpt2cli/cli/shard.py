@@ -11,6 +11,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, Count, NewDirectory, Text, files_argument, force_option, output_option
+from gpt2cli.cli.verbs import VerbCommand
 from gpt2cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -20,26 +21,8 @@ FORMATS = click.Choice(["llm.c", "nanogpt", "megatron", "parquet"])
 _ENVIRONMENT = {"auto_envvar_prefix": "GPT2_SHARD"}
 
 
-class Shard(Gpt2Command):
-    """A command that is nothing but its verbs; each has options of its own."""
-
-    verbs: dict[str, click.Command]
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Return the context of the verb that is asked for."""
-        if args and args[0] in self.verbs:
-            return self.verbs[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the verbs."""
-        return list(self.verbs)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        """Return the command of a verb."""
-        return self.verbs[name]
+class Shard(VerbCommand):
+    """A command that is nothing but its verbs."""
 
 
 def _complete_verb(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,6 +72,27 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = str(final)
         raise
     sync_directory(final.parent)
+
+
+def check_new_directory(directory: Path, force: bool, belongs: Callable[[str], bool], kind: str) -> None:
+    """Raise UsageFault unless `directory` may be made: absent, empty, or, with `force`, an older one of its kind.
+
+    belongs: whether a name is of a file that such a directory holds; `kind` says in messages what it would be.
+    """
+    if not directory.resolve().parent.is_dir():
+        raise UsageFault(f"the directory of {directory} does not exist; make it first")
+    if not os.path.lexists(directory):
+        return
+    if not directory.is_dir():
+        raise UsageFault(f"{directory} exists and is no directory; choose another -o")
+    if directory.resolve() == Path.cwd():
+        raise UsageFault(f"{directory} is the current directory, which cannot be replaced; name a new one")
+    names = sorted(entry.name for entry in directory.iterdir())
+    strange = [name for name in names if not belongs(name)]
+    if strange:
+        raise UsageFault(f"{directory} holds {strange[0]!r}, which is no part of {kind}; choose another -o")
+    if names and not force:
+        raise UsageFault(f"{directory} exists; give --force to replace it, or another -o")
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:

@@ -15,8 +15,6 @@ from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
 
-AXES = ("tokens", "steps", "flops")
-"""What the horizontal axis may count."""
 _AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
 _KINDS = ("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.task", "gpt2.fit")
 MAX_POINTS = 1500

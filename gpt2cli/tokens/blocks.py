@@ -60,13 +60,11 @@ def join_blocks(blocks: Sequence[DocumentBlock]) -> DocumentBlock:
                          np.concatenate([block.hashes for block in blocks]))
 
 
-def document_hash(ids: np.ndarray, seed: int) -> int:
-    """Return the 64-bit hash that places a document: BLAKE2b of its ids (without eot) as uint32, keyed by the seed."""
-    return int(_hashes(ids.astype("<u4").tobytes(), [0], [len(ids)], seed)[0])
-
-
 def block_of(tokens: np.ndarray, lengths: np.ndarray, seed: int) -> DocumentBlock:
-    """Return the block of `tokens` [n], which are whole documents of `lengths` [d] tokens, end-of-text counted."""
+    """Return the block of `tokens` [n], which are whole documents of `lengths` [d] tokens, end-of-text counted.
+
+    The 64-bit hash that places a document is BLAKE2b of its ids (without end-of-text) as uint32, keyed by the seed.
+    """
     stops = np.cumsum(lengths)
     hashes = _hashes(tokens.astype("<u4").tobytes(), (stops - lengths).tolist(), (stops - 1).tolist(), seed)
     return DocumentBlock(tokens, lengths, hashes)

@@ -1,8 +1,9 @@
 """Documents from what people have: JSONL of ours or of others, plain text, directories; zstd or plain, also a pipe.
 
-What an input is, is told by its content: it is JSONL when its first line that is not blank parses as a JSON object
-(of a line above 1 MiB: when its first MiB may go on to be one), else text. Newlines are never translated and nothing
-is trimmed. What is skipped or replaced is counted. Reading holds a few MiB, however long a line or a text is.
+What an input is, is told by a name in .jsonl or .ndjson, else by its content: it is JSONL when its first line that is
+not blank parses as a JSON object (of a line above 1 MiB: when its first MiB may go on to be one), else text. Newlines
+are never translated and nothing is trimmed. What is skipped or replaced is counted. Reading holds a few MiB, however
+long a line or a text is.
 """
 
 from __future__ import annotations
@@ -19,56 +20,35 @@ from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.shard_format import HEADER_MAGIC
 from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
 from gpt2cli.tokens.document_batch import (
-    Document,
     DocumentTally,
     LineBatch,
     LongDocument,
     TextBatch,
     count_empty,
-    documents_of,
     record_text,
 )
 from gpt2cli.tokens.end_watch import EndWatch
 from gpt2cli.tokens.input_files import foreign_format, input_files
 from gpt2cli.tokens.long_record import begins_object, read_long_record
-from gpt2cli.tokens.unicode_loss import decode_utf8
-
-__all__ = ["FORMATS", "Document", "DocumentTally", "parse_documents", "read_batches", "read_documents"]
 
 FORMATS = ("auto", "jsonl", "text")
 BLOCK = 1 << 19
 """Bytes that are read at once and make a batch."""
 LONG_LINE = 1 << 20
 """A longer line is not held: its text goes through a temporary file."""
-MAX_TEXT = 1 << 30
-"""Largest document in bytes that `read_documents` yields whole."""
 _BOM = b"\xef\xbb\xbf"
 _RECORDS = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$")
 Work = LineBatch | TextBatch | LongDocument
 
 
-def read_documents(paths: Sequence[str | os.PathLike[str]], tally: DocumentTally, form: str = "auto"
-                   ) -> Iterator[Document]:
-    """Yield the documents of `paths` in order; no path means standard input, as does `-`; directories are walked.
-
-    form: "jsonl" or "text" for all inputs, or "auto" to tell by a name in .jsonl or .ndjson, else by content. Records
-    need a `text` field; those without, or with an empty one, are skipped and counted in `tally`. Raises BadInput for a
-    broken JSONL line, a newer schema, a text above 1 GiB or a directory without text.
-    """
-    yield from _documents(read_batches(paths, tally, form), tally)
-
-
-def parse_documents(stream: BinaryIO, name: str, tally: DocumentTally, form: str = "auto", *,
-                    expect_end: bool = False) -> Iterator[Document]:
-    """Yield one open byte stream's documents; see read_documents. `expect_end`: it should close with gpt2.end."""
-    yield from _documents(stream_batches(stream, name, tally, form, expect_end=expect_end), tally)
-
-
 def read_batches(paths: Sequence[str | os.PathLike[str]], tally: DocumentTally, form: str = "auto",
                  split_on: str | None = None) -> Iterator[Work]:
-    """Yield what `paths` hold in order, as batches of lines, batches of texts and long documents; see read_documents.
+    """Yield what `paths` hold in order, as batches of lines, batches of texts and long documents.
 
-    split_on: plain text is cut into documents at every such string, which belongs to none of them.
+    No path means standard input, as does `-`; directories are walked. form: "jsonl" or "text" for all inputs, or "auto"
+    to tell by a name in .jsonl or .ndjson, else by content. split_on: plain text is cut into documents at every such
+    string, which belongs to none of them. Records need a `text` field; those without, or with an empty one, are skipped
+    and counted in `tally`. Raises BadInput for a broken JSONL line, a newer schema or a directory without text.
     """
     for path in input_files(paths, tally):
         with open_raw_input(path) as raw:
@@ -102,20 +82,6 @@ def stream_batches(stream: BinaryIO, name: str, tally: DocumentTally, form: str 
         yield from _text_batches(whole, name, tally, split_on)
     else:
         yield from _line_batches(start, stream, name, tally, expect_end)
-
-
-def _documents(work: Iterator[Work], tally: DocumentTally) -> Iterator[Document]:
-    for batch in work:
-        if not isinstance(batch, LongDocument):
-            yield from documents_of(batch, tally)
-            continue
-        data = bytearray()
-        tally.loss.add(batch.loss)
-        for block in batch.blocks:
-            data += block
-            if len(data) > MAX_TEXT:
-                raise BadInput(f"{batch.where} is one text of more than {MAX_TEXT} bytes; cut it into documents")
-        yield Document(decode_utf8(bytes(data), tally.loss, batch.name, batch.offset), batch.where)
 
 
 def _line_batches(start: bytes, stream: BinaryIO, name: str, tally: DocumentTally, expect_end: bool

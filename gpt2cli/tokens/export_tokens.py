@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.records.atomic import atomic_directory
+from gpt2cli.records.atomic import atomic_directory, check_new_directory
 from gpt2cli.records.shard import ShardHeader, ShardReader
 from gpt2cli.records.shard_info import is_shard_set
 from gpt2cli.records.shard_set import INDEX_NAME, SPLITS, load_shard_set
@@ -67,7 +67,8 @@ def export_tokens(paths: Sequence[str], directory: str, config: ExportConfig, re
     if config.shard_tokens is not None and config.form not in SPLITTING:
         raise UsageFault(f"--shard-tokens is for {' and '.join(SPLITTING)}; {config.form} has one file a split")
     target = Path(directory)
-    _check_target(target, config)
+    check_new_directory(target, config.force, lambda name: name == VOCABULARY_NAME
+                        or NAMES[config.form].fullmatch(name) is not None, "such an export")
     with atomic_directory(target.resolve()) as place:
         counted = _Counted(reporter)
         files: list[str] = []
@@ -146,18 +147,3 @@ class _Counted:
                     yield tokens
                 if expected is not None and [footer.sha256 for footer in reader.footers] != [expected]:
                     raise BadInput(f"{name} is not the file that {INDEX_NAME} lists; pack again")
-
-
-def _check_target(directory: Path, config: ExportConfig) -> None:
-    if not directory.resolve().parent.is_dir():
-        raise UsageFault(f"the directory of {directory} does not exist; make it first")
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise UsageFault(f"{directory} exists and is no directory; choose another -o")
-    names = sorted(entry.name for entry in directory.iterdir())
-    strange = [name for name in names if name != VOCABULARY_NAME and not NAMES[config.form].fullmatch(name)]
-    if strange:
-        raise UsageFault(f"{directory} holds {strange[0]!r}, which is no file of such an export; choose another -o")
-    if names and not config.force:
-        raise UsageFault(f"{directory} exists; give --force to replace it, or another -o")

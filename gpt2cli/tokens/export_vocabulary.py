@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from gpt2cli.errors import UsageFault
-from gpt2cli.records.atomic import atomic_directory, write_atomic
+from gpt2cli.records.atomic import atomic_directory, check_new_directory, write_atomic
 from gpt2cli.tokens.huggingface import (
     FILES,
     encoder_json,
@@ -67,7 +67,7 @@ def export_directory(vocabulary: Vocabulary, kind: str, directory: str | os.Path
                          "tiktoken, and load it with tiktoken.load.load_tiktoken_bpe")
     names = FILES if kind == "hf" else tuple(file.cache_name for file in CACHED)
     final = Path(os.path.realpath(directory))
-    _check_place(final, Path(directory), names, force)
+    check_new_directory(Path(directory), force, names.__contains__, "this export")
     with atomic_directory(final) as place:
         if kind == "hf":
             return write_tokenizer_files(vocabulary, place)
@@ -76,19 +76,3 @@ def export_directory(vocabulary: Vocabulary, kind: str, directory: str | os.Path
                               strict=True):
             write_atomic(place / file.cache_name, data)
     return names
-
-
-def _check_place(final: Path, named: Path, names: tuple[str, ...], force: bool) -> None:
-    if not final.parent.is_dir():
-        raise UsageFault(f"the directory of {named} does not exist; make it first")
-    if not os.path.lexists(final):
-        return
-    if not final.is_dir():
-        raise UsageFault(f"{named} is a file; choose another -o for a directory")
-    if final == Path.cwd():
-        raise UsageFault(f"{named} is the current directory, which cannot be replaced; name a new one")
-    held = {path.name for path in final.iterdir()}
-    if held - set(names):
-        raise UsageFault(f"{named} holds {min(held - set(names))}, which this export does not write; choose another -o")
-    if held and not force:
-        raise UsageFault(f"{named} exists; give --force to replace it, or another -o")

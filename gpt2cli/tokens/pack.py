@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.records.atomic import atomic_directory
+from gpt2cli.records.atomic import atomic_directory, check_new_directory
 from gpt2cli.records.packing import BEST_FIT, CONCATENATE
 from gpt2cli.records.provenance import versions
 from gpt2cli.records.shard_set import INDEX_NAME, INDEX_SCHEMA, SHARD_NAME, SPLITS, data_identity, seal
@@ -72,7 +72,7 @@ def pack_shards(paths: Sequence[str], directory: str, config: PackConfig, report
     """
     _check_config(config)
     _check_inputs(paths)
-    check_target(Path(directory), config.force)
+    check_new_directory(Path(directory), config.force, _is_of_a_set, "a shard set")
     with atomic_directory(Path(directory).resolve()) as place, _threads(config.jobs) as pool:
         packing = _Packing(ShardInputs(paths or ("-",), config.seed), place, config, pool)
         index = packing.run(reporter)
@@ -209,17 +209,5 @@ def _check_inputs(paths: Sequence[str]) -> None:
             raise UsageFault(f"{path} is a directory; give the token shards in it, such as {path}/*.tok.zst")
 
 
-def check_target(directory: Path, force: bool) -> None:
-    """Raise UsageFault unless `directory` may become a shard set: absent, empty, or an old set and `force`."""
-    if not directory.resolve().parent.is_dir():
-        raise UsageFault(f"the directory of {directory} does not exist; make it first")
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise UsageFault(f"{directory} exists and is no directory; choose another -o")
-    names = [entry.name for entry in directory.iterdir()]
-    strange = sorted(name for name in names if name != INDEX_NAME and not SHARD_NAME.fullmatch(name))
-    if strange:
-        raise UsageFault(f"{directory} holds {strange[0]!r}, which is no part of a shard set; choose another -o")
-    if names and not force:
-        raise UsageFault(f"{directory} exists; give --force to replace it, or another -o")
+def _is_of_a_set(name: str) -> bool:
+    return name == INDEX_NAME or SHARD_NAME.fullmatch(name) is not None

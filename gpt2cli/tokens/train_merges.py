@@ -33,7 +33,7 @@ LONGEST_WORD = 256
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """What to learn: `n_vocab` counts bytes, merges and end-of-text; `form` as in read_documents."""
+    """What to learn: `n_vocab` counts bytes, merges and end-of-text; `form` as in read_batches."""
 
     n_vocab: int
     form: str = "auto"

@@ -87,4 +87,6 @@ def test_a_stderr_that_is_gone_is_no_failure(monkeypatch: pytest.MonkeyPatch) ->
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
-    say("nobody hears this")
+    with pytest.raises(ValueError, match="closed"):
+        closed.write("as it would be")
+    assert say("nobody hears this") is None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval_results import lm_eval_results
 from tiny_models import lively_model, save_model, small_vocabulary
 
 from gpt2cli.errors import BadInput
@@ -107,20 +107,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(task_files: dict[str, Path], model: Path, tmp_path_factory: pytest.TempPathFactory
-           ) -> Iterator[dict[str, Any]]:
+           ) -> dict[str, Any]:
     """lm_eval's results on all task files."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "DISABLE_MULTIPROC"):
-            patch.setenv(name, "1")
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
-        import lm_eval
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-
-        manager = TaskManager(include_path=str(task_files["short"].parent), include_defaults=False)
-        theirs = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=32)
-        yield lm_eval.simple_evaluate(model=theirs, tasks=list(task_files), task_manager=manager, bootstrap_iters=10,
-                                      log_samples=True)
+    home = tmp_path_factory.mktemp("huggingface")
+    return lm_eval_results(model, list(task_files), task_files["short"].parent, home, 10)
 
 
 def evaluate(paths: list[Path], model: Path, **options: Any) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval_results import lm_eval_results
 from tiny_models import lively_model, save_model, small_vocabulary
 
 from gpt2cli.evaluation.tasks import TasksConfig, evaluate_tasks
@@ -146,20 +146,9 @@ def names(model: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def theirs(task_files: dict[str, Path], model: Path, names: list[str], tmp_path_factory: pytest.TempPathFactory
-           ) -> Iterator[dict[str, Any]]:
+           ) -> dict[str, Any]:
     """lm_eval's results on all task files."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "DISABLE_MULTIPROC"):
-            patch.setenv(name, "1")
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
-        import lm_eval
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-
-        manager = TaskManager(include_path=str(task_files["plain"].parent), include_defaults=False)
-        theirs = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=32)
-        yield lm_eval.simple_evaluate(model=theirs, tasks=names, task_manager=manager, bootstrap_iters=100,
-                                      log_samples=True)
+    return lm_eval_results(model, names, task_files["plain"].parent, tmp_path_factory.mktemp("huggingface"), 100)
 
 
 @pytest.fixture(scope="module")

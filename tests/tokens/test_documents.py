@@ -12,12 +12,13 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_documents import parse_documents, read_documents
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import RecordWriter, encode_record
 from gpt2cli.tokens import documents
-from gpt2cli.tokens.document_batch import LongDocument
-from gpt2cli.tokens.documents import DocumentTally, parse_documents, read_batches, read_documents, stream_batches
+from gpt2cli.tokens.document_batch import DocumentTally, LongDocument
+from gpt2cli.tokens.documents import read_batches, stream_batches
 
 
 def texts(data: bytes, form: str = "auto") -> tuple[list[str], DocumentTally]:

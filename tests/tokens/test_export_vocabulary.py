@@ -66,10 +66,10 @@ def test_directories_replace_only_their_like(own: Vocabulary, tmp_path: Path, mo
     export_directory(own, "hf", place, force=True)
     assert load_vocabulary(place / "merges.txt") == own
     (place / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageFault, match=r"holds thesis\.tex"):
+    with pytest.raises(UsageFault, match=r"holds 'thesis\.tex'"):
         export_directory(own, "hf", place, force=True)
     (tmp_path / "file").write_text("x")
-    for name, words in (("file", "is a file"), ("no/where", "does not exist")):
+    for name, words in (("file", "exists and is no directory"), ("no/where", "does not exist")):
         with pytest.raises(UsageFault, match=words):
             export_directory(own, "hf", tmp_path / name, force=True)
     (tmp_path / "here").mkdir()

@@ -31,7 +31,7 @@ def edited(data: bytes, edits: list[tuple[float, int]], cut: float) -> bytes:
     return bytes(changed[: max(0, round(cut * len(changed)))])
 
 
-def survives(form: str, *paths: Path) -> None:
+def assert_survives(form: str, *paths: Path) -> None:
     """Import; only a Gpt2Error may come, else a shard that its own reader takes."""
     stream = io.BytesIO()
     try:
@@ -39,21 +39,21 @@ def survives(form: str, *paths: Path) -> None:
     except Gpt2Error as error:
         assert "\n" not in str(error)
     else:
-        documents_of(stream.getvalue())
+        assert all(isinstance(document, list) for document in documents_of(stream.getvalue()))
 
 
 @QUICK
 @given(documents=DOCUMENTS, edits=EDITS, cut=st.sampled_from([1.0, 1.0, 0.999, 0.5]))
 def test_llmc(tmp_path: Path, documents: list, edits: list, cut: float) -> None:
     (tmp_path / "x.bin").write_bytes(edited(llmc_file([id for ids in documents for id in (EOT, *ids)]), edits, cut))
-    survives("llm.c", tmp_path / "x.bin")
+    assert_survives("llm.c", tmp_path / "x.bin")
 
 
 @QUICK
 @given(data=st.binary(max_size=200))
 def test_nanogpt(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.bin").write_bytes(data)
-    survives("nanogpt", tmp_path / "x.bin")
+    assert_survives("nanogpt", tmp_path / "x.bin")
 
 
 @QUICK
@@ -62,7 +62,7 @@ def test_megatron(tmp_path: Path, documents: list, edits: list, cut: float, whic
     prefix = megatron_files(tmp_path / "x", [[[*ids, EOT]] for ids in documents])
     path = tmp_path / f"x.{which}"
     path.write_bytes(edited(path.read_bytes(), edits, cut))
-    survives("megatron", prefix)
+    assert_survives("megatron", prefix)
 
 
 @QUICK
@@ -74,7 +74,7 @@ def test_parquet(tmp_path: Path, documents: list, edits: list, cut: float) -> No
         exported(tmp_path, "parquet", documents)
         (tmp_path / "sound").write_bytes(path.read_bytes())
     path.write_bytes(edited((tmp_path / "sound").read_bytes(), edits, cut))
-    survives("parquet", path)
+    assert_survives("parquet", path)
 
 
 @settings(QUICK, max_examples=24)
