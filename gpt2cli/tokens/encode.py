@@ -1,13 +1,15 @@
 """Text to ids and back, by tiktoken's native encoder built straight from ranks (it never touches the network).
 
-`<|endoftext|>` inside text is ordinary text. Three things that tiktoken does to unusual text are put right here: it
-panics on about a million whitespace characters before a letter and needs memory in proportion to a piece (so it is
-given windows, cut where ids do not change), and it replaces lone surrogates without a word (they are counted).
+`<|endoftext|>` inside text is ordinary text. Three things that tiktoken does are put right here: with GPT-2's own
+pattern it spends more than half of its time splitting, and panics on about a million whitespace characters before a
+letter (so it is given whitespace_marks.PLAIN); it needs memory in proportion to a piece (so it is given windows, cut
+where ids do not change); and it replaces lone surrogates without a word (readers of documents count them first).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tiktoken
@@ -15,10 +17,9 @@ import tiktoken
 from gpt2cli.errors import BadInput
 from gpt2cli.tokens.exact_cut import WHITESPACE, free_cut, may_cut
 from gpt2cli.tokens.unicode_loss import replace_surrogates
-from gpt2cli.tokens.vocabulary import END_OF_TEXT, Vocabulary
+from gpt2cli.tokens.vocabulary import Vocabulary
+from gpt2cli.tokens.whitespace_marks import END, MARK, PATTERN, PLAIN, mark_whitespace
 
-PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-"""GPT-2's split pattern as tiktoken writes it; it matches what OpenAI's own matches, without backtracking."""
 WINDOW = 1 << 16
 """Characters that tiktoken is given at once."""
 _MARGIN = 1 << 10
@@ -29,21 +30,16 @@ _SEARCH = 1 << 12
 """Characters at a window's end that are searched for a free cut."""
 _TRIES = 32
 """Cuts that are tried before the window is doubled."""
+_ENDS = frozenset([END.decode()])
 
 
 class Encoder:
-    """Encodes text in one vocabulary. `replaced` counts the lone surrogates that became U+FFFD.
-
-    `window`: characters that are encoded at once; it changes no id.
-    """
+    """Encodes text in one vocabulary. `window`: characters that are encoded at once; it changes no id."""
 
     def __init__(self, vocabulary: Vocabulary, window: int = WINDOW) -> None:
         self.vocabulary = vocabulary
-        self.replaced = 0
-        self._tiktoken = tiktoken.Encoding(
-            name=vocabulary.sha256, pat_str=PATTERN, mergeable_ranks=vocabulary.ranks,
-            special_tokens={END_OF_TEXT: vocabulary.eot},
-        )
+        self._plain = self._tiktoken(PLAIN)
+        self._eot = np.array([vocabulary.eot], dtype=np.uint32)
         self._bytes = vocabulary.token_bytes()
         self._sizes = np.array([len(token) for token in self._bytes])
         self._window = window
@@ -56,9 +52,23 @@ class Encoder:
                 return self._encode(text)
             return np.concatenate(list(self.encode_stream([text])))
         except UnicodeEncodeError:
-            whole, count = replace_surrogates(text)
-            self.replaced += count
-            return self.encode(whole)
+            return self.encode(replace_surrogates(text)[0])
+
+    def encode_documents(self, texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of many texts of UTF-8, end-of-text after each, uint32 [n], and their counts, int64 [texts].
+
+        Short texts are encoded together, which costs less than one by one.
+        """
+        arrays: list[np.ndarray] = []
+        joined: list[bytes] = []
+        for text in texts:
+            if len(text) <= self._window and MARK not in text and END not in text:
+                joined.append(text)
+                continue
+            arrays += [self._encode_joined(joined), self.encode(text.decode()), self._eot]
+            joined = []
+        tokens = np.concatenate([*arrays, self._encode_joined(joined)])
+        return tokens, np.diff(np.flatnonzero(tokens == self.vocabulary.eot), prepend=-1)
 
     def encode_stream(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """Yield the ids of the one text that `texts`, joined, are: uint32 arrays, as soon as they are certain.
@@ -86,8 +96,25 @@ class Encoder:
         except IndexError:
             raise BadInput(f"an id outside the vocabulary of {self.vocabulary.n_vocab}") from None
 
+    def _tiktoken(self, pattern: str) -> tiktoken.Encoding:
+        return tiktoken.Encoding(name=self.vocabulary.sha256, pat_str=pattern, mergeable_ranks=self.vocabulary.ranks,
+                                 special_tokens={END.decode(): self.vocabulary.eot})
+
+    @functools.cached_property
+    def _exact(self) -> tiktoken.Encoding:
+        return self._tiktoken(PATTERN)
+
     def _encode(self, text: str) -> np.ndarray:
-        return self._tiktoken.encode_to_numpy(text, disallowed_special=())
+        data = text.encode()
+        if MARK in data or END in data:
+            return self._exact.encode_to_numpy(text, disallowed_special=())
+        return self._plain.encode_to_numpy(mark_whitespace(data).decode(), disallowed_special=())
+
+    def _encode_joined(self, texts: list[bytes]) -> np.ndarray:
+        if not texts:
+            return np.empty(0, np.uint32)
+        marked = mark_whitespace(END.join([*texts, b""])).decode()
+        return self._plain.encode_to_numpy(marked, allowed_special=_ENDS, disallowed_special=())
 
     def _encode_unbroken(self, ahead: _Ahead) -> Iterator[np.ndarray]:
         """Yield ids from ahead.at up to a free cut or the end, by cuts that the ids beside them prove right."""
@@ -142,7 +169,7 @@ class Encoder:
 
     def _joined(self, left: int, right: int) -> bool:
         piece = self._bytes[left] + self._bytes[right]
-        return list(self._tiktoken._core_bpe.encode_single_piece(piece)) == [left, right]
+        return list(self._plain._core_bpe.encode_single_piece(piece)) == [left, right]
 
 
 def _is_free(text: str, place: int) -> bool:

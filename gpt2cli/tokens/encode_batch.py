@@ -40,26 +40,16 @@ class BatchEncoder:
     def __init__(self, encoder: Encoder, dtype: str) -> None:
         self._encoder = encoder
         self._dtype = dtype
-        self._eot = np.array([encoder.vocabulary.eot], dtype=np.uint32)
 
     def __call__(self, batch: LineBatch | TextBatch | Segment) -> Encoded:
         """Return a batch's tokens. Raises BadInput for a broken line."""
         if isinstance(batch, Segment):
             return Encoded(self._encoder.encode(batch.data.decode()).astype(self._dtype))
         tally = DocumentTally()
-        arrays: list[np.ndarray] = []
-        lengths: list[int] = []
-        digests: list[bytes] = []
-        text_bytes = 0
-        for document in documents_of(batch, tally):
-            data = document.text.encode()
-            text_bytes += len(data)
-            digests.append(hashlib.sha256(data).digest())
-            ids = self._encoder.encode(document.text)
-            arrays += (ids, self._eot)
-            lengths.append(len(ids) + 1)
-        tokens = np.concatenate(arrays, dtype=self._dtype, casting="unsafe") if arrays else np.empty(0, self._dtype)
-        return Encoded(tokens, np.array(lengths, dtype=np.uint32), b"".join(digests), text_bytes, tally=tally)
+        texts = [document.text.encode() for document in documents_of(batch, tally)]
+        digests = b"".join([hashlib.sha256(text).digest() for text in texts])
+        tokens, lengths = self._encoder.encode_documents(texts)
+        return Encoded(tokens.astype(self._dtype), lengths, digests, sum(map(len, texts)), tally=tally)
 
     def part(self, ids: np.ndarray) -> Encoded:
         """Return a part of a long document that was encoded already."""

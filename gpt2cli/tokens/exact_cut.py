@@ -1,6 +1,7 @@
 r"""Where a text may be cut so that the ids of its parts are the ids of the whole.
 
-GPT-2's pattern (encode.PATTERN) looks at nothing to its left, and to its right only from within whitespace. So:
+GPT-2's pattern (whitespace_marks.PATTERN) looks at nothing to its left, and to its right only from within whitespace.
+So:
 
 - Before whitespace that follows something else, a cut is free: a match of the pattern ends there in any case.
 - Elsewhere, but beside contractions and the edges of whitespace runs, a cut falls either where a match ends or inside

@@ -1,4 +1,4 @@
-r"""Whether a vocabulary's tokens lie within the pieces of GPT-2's split pattern (encode.PATTERN).
+r"""Whether a vocabulary's tokens lie within the pieces of GPT-2's split pattern (whitespace_marks.PATTERN).
 
 A .tiktoken file or a list of merges does not say for which pattern it was made. But every token that merges learned
 within GPT-2's pieces is a part of such a piece: letters, digits, or other signs, each with at most one space before, or

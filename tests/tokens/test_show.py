@@ -18,9 +18,10 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.shard import ShardHeader, ShardWriter
 from gpt2cli.records.shard_format import Frame
 from gpt2cli.tokens import show
-from gpt2cli.tokens.encode import PATTERN, Encoder
+from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.show import ShowConfig, ShowSummary, show_documents
 from gpt2cli.tokens.vocabulary import gpt2_vocabulary
+from gpt2cli.tokens.whitespace_marks import PATTERN
 
 TEXTS = ["one\r\n", "", "two <|endoftext|> three", "\x1b[31mred\x00", "Grüße \U0001f30d" * 40, "last"]
 
