@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval-tasks": ("model", "eval_tasks", "Accuracy and more on tasks, few-shot or not."),
     "eval-diff": ("model", "eval_diff", "Is one evaluation better than another, item by item."),
     "sample": ("model", "sample", "Generate text."),
+    "detect": ("model", "detect", "Tell generated text from human text, and say how surely."),
     "fit-scaling": ("study", "fit_scaling", "Fit a scaling law to runs and plan by it."),
     "plot": ("study", "plot", "Draw metrics, fits and evaluations, as a file or in the terminal."),
     "verify": ("study", "verify", "Check artefacts against their digests."),

@@ -21,7 +21,8 @@ ARROWS = {
     "sampling": GROUND | {"tokens", "model"},
     "training": GROUND | {"tokens", "model"},
     "evaluation": GROUND | {"tokens", "model", "sampling"},
-    "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation"},
+    "detection": GROUND | {"tokens", "model", "sampling", "evaluation"},
+    "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation", "detection"},
     "__main__": {"cli"},
 }
 """What each part may import besides itself."""
