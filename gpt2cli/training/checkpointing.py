@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors
-import torch
 from safetensors.torch import load_file
 
 from gpt2cli.errors import BadInput
@@ -31,7 +30,7 @@ from gpt2cli.records.checkpoint import (
 from gpt2cli.records.run_directory import CHECKPOINTS
 from gpt2cli.tokens.huggingface import write_tokenizer_files
 from gpt2cli.tokens.vocabulary import Vocabulary
-from gpt2cli.training.optimizer import export_moments, import_moments
+from gpt2cli.training.optimizer import AdamW
 
 OPTIMIZER = "training/optimizer.safetensors"
 STATE = "training/state.json"
@@ -61,7 +60,7 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 
 def save_checkpoint(
-    run: Path, model: GPT2, optimizer: torch.optim.AdamW, vocabulary: Vocabulary, position: Position, keep: int
+    run: Path, model: GPT2, optimizer: AdamW, vocabulary: Vocabulary, position: Position, keep: int
 ) -> Path:
     """Write the checkpoint of `position`, whole or not at all, drop all but the newest `keep`; return its path."""
     path = checkpoint_path(run, position.step)
@@ -70,7 +69,7 @@ def save_checkpoint(
         save_weights(model.state_dict(), model.shape, vocabulary.eot, directory)
         write_tokenizer_files(vocabulary, directory, model.shape.n_ctx)
         (directory / "training").mkdir()
-        write_tensors(export_moments(model, optimizer), directory / OPTIMIZER)
+        write_tensors(optimizer.moments(), directory / OPTIMIZER)
         write_json(directory / STATE, asdict(position))
         manifest = {"run": position.run, "step": position.step, "tokens": position.tokens, "flops": position.flops,
                     "lr_phase": position.lr_phase}
@@ -81,7 +80,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Path, model: GPT2, optimizer: torch.optim.AdamW, warn: Callable[[str], None]
+    run: Path, model: GPT2, optimizer: AdamW, warn: Callable[[str], None]
 ) -> Position | None:
     """Fill model and optimizer from the newest checkpoint whose digests hold; None when there is none.
 
@@ -93,7 +92,7 @@ def load_checkpoint(
     position = _read_position(path / STATE)
     model.load_state_dict(read_weights(path / "model.safetensors", model.shape))
     try:
-        import_moments(model, optimizer, load_file(path / OPTIMIZER), position.step)
+        optimizer.restore(load_file(path / OPTIMIZER), position.step)
     except (KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path / OPTIMIZER} does not hold this model's optimizer state: {error}") from None
     return position

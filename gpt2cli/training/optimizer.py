@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
@@ -11,33 +14,67 @@ from gpt2cli.training.config import TrainConfig
 ADAM_EPS = 1e-8
 
 
-def build_optimizer(model: GPT2, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW with decoupled decay on projection matrices, none on embeddings, biases and norms."""
-    decayed = [p for name, p in model.named_parameters() if _decays(name, p)]
-    plain = [p for name, p in model.named_parameters() if not _decays(name, p)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    # the foreach default is several times slower than the fused kernel on a CPU
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=ADAM_EPS, fused=True)
+@dataclass
+class _Group:
+    """Parameters of one weight decay, with their moments and steps taken, in one order."""
+
+    weight_decay: float
+    names: list[str] = field(default_factory=list)
+    parameters: list[Tensor] = field(default_factory=list)
+    exp_avgs: list[Tensor] = field(default_factory=list)
+    exp_avg_sqs: list[Tensor] = field(default_factory=list)
+    steps: list[Tensor] = field(default_factory=list)
 
 
-def export_moments(model: GPT2, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """Return exp_avg.NAME and exp_avg_sq.NAME for every parameter that has taken a step."""
-    moments = {}
-    for name, parameter in model.named_parameters():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if parameter in optimizer.state:
-                moments[f"{moment}.{name}"] = optimizer.state[parameter][moment].detach().to("cpu")
-    return moments
+class AdamW:
+    """Adam with decoupled decay (Loshchilov & Hutter 2019, algorithm 2) of projection matrices, by torch's kernels.
+
+    Embeddings, biases and norms do not decay. torch.optim.AdamW does the same, bit for bit, but its first call imports
+    torch's compiler, which takes longer than many a small run.
+    """
+
+    def __init__(self, model: GPT2, config: TrainConfig) -> None:
+        self.betas = config.beta1, config.beta2
+        self._decayed, self._plain = _Group(config.weight_decay), _Group(0.0)
+        for name, parameter in model.named_parameters():
+            group = self._decayed if _decays(name, parameter) else self._plain
+            group.names.append(name)
+            group.parameters.append(parameter)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Move every parameter by its gradient, which must be there, at the learning rate `lr`."""
+        for group in (self._decayed, self._plain):
+            if not group.exp_avgs:
+                self._begin(group)
+            gradients = [parameter.grad for parameter in group.parameters if parameter.grad is not None]
+            # the foreach default is several times slower than the fused kernel on a CPU
+            adamw(group.parameters, gradients, group.exp_avgs, group.exp_avg_sqs, [], group.steps, fused=True,
+                  amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=lr, weight_decay=group.weight_decay,
+                  eps=ADAM_EPS, maximize=False)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return exp_avg.NAME and exp_avg_sq.NAME of every parameter, on the CPU; nothing before the first step."""
+        return {f"{kind}.{name}": moment.to("cpu") for group in (self._decayed, self._plain)
+                for kind, moments in (("exp_avg", group.exp_avgs), ("exp_avg_sq", group.exp_avg_sqs))
+                for name, moment in zip(group.names, moments, strict=False)}
+
+    def restore(self, moments: dict[str, Tensor], step: int) -> None:
+        """Put back what moments() returned after `step` steps. KeyError when one is missing."""
+        for group in (self._decayed, self._plain):
+            places = list(zip(group.names, group.parameters, strict=True))
+            group.exp_avgs = [moments[f"exp_avg.{name}"].to(place.device) for name, place in places]
+            group.exp_avg_sqs = [moments[f"exp_avg_sq.{name}"].to(place.device) for name, place in places]
+            group.steps = [_counter(step, place) for _, place in places]
+
+    def _begin(self, group: _Group) -> None:
+        group.exp_avgs = [torch.zeros_like(parameter) for parameter in group.parameters]
+        group.exp_avg_sqs = [torch.zeros_like(parameter) for parameter in group.parameters]
+        group.steps = [_counter(0, parameter) for parameter in group.parameters]
 
 
-def import_moments(model: GPT2, optimizer: torch.optim.AdamW, moments: dict[str, Tensor], step: int) -> None:
-    """Put moments saved by export_moments back, as after `step` optimizer steps. KeyError when one is missing."""
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(step), dtype=torch.float32, device=parameter.device),
-            "exp_avg": moments[f"exp_avg.{name}"].to(parameter.device),
-            "exp_avg_sq": moments[f"exp_avg_sq.{name}"].to(parameter.device),
-        }
+def _counter(step: int, parameter: Tensor) -> Tensor:
+    return torch.tensor(float(step), dtype=torch.float32, device=parameter.device)
 
 
 def _decays(name: str, parameter: Tensor) -> bool:

@@ -14,6 +14,7 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.nll import sum_nll
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.precision import autocast
 
 _DROPOUT_STREAM = 0x5DEECE66D
@@ -55,7 +56,7 @@ def batch_gradient(
     return total / tokens
 
 
-def apply_gradient(model: GPT2, optimizer: torch.optim.AdamW, lr: float, clip: float, step: int, loss: float) -> float:
+def apply_gradient(model: GPT2, optimizer: AdamW, lr: float, clip: float, step: int, loss: float) -> float:
     """Clip the gradient to norm `clip` (0: don't), take the step at `lr`, return the norm before clipping.
 
     Raises Gpt2Error before any weight or moment changes when the loss or the gradient is not finite.
@@ -65,9 +66,7 @@ def apply_gradient(model: GPT2, optimizer: torch.optim.AdamW, lr: float, clip: f
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise Gpt2Error(f"step {step}: the loss is {loss} and the gradient norm {norm}; the weights were left as they "
                         "were. Try a lower --lr, a longer --warmup or --dtype fp32")
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
+    optimizer.step(lr)
     return norm
 
 

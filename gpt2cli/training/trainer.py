@@ -37,7 +37,7 @@ from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.batches import TrainingBatches, ValidationSet
 from gpt2cli.training.checkpointing import Position, checkpoint_path, load_checkpoint, save_checkpoint
 from gpt2cli.training.config import TrainConfig
-from gpt2cli.training.optimizer import build_optimizer
+from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.peak_memory import peak_rss_bytes
 from gpt2cli.training.step import apply_gradient, batch_gradient, seconds_per_micro_batch
 from gpt2cli.training.validation import validate
@@ -164,7 +164,7 @@ class _Run:
         self.model = GPT2(config.shape, config.dropout)
         self.model.initialise(config.seed)
         self.model.to(plan.device).train()
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = AdamW(self.model, config)
         position = load_checkpoint(plan.directory, self.model, self.optimizer, reporter.warn)
         self.step = position.step if position else 0
         self.metrics = AppendLog(plan.directory / METRICS, position.metrics_bytes if position else 0,

@@ -10,7 +10,7 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.tokens.order import data_order
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig, TrainOptions, resolve
-from gpt2cli.training.optimizer import build_optimizer
+from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.step import apply_gradient, batch_gradient
 
 CPU = torch.device("cpu")
@@ -36,12 +36,12 @@ def config(**options: object) -> TrainConfig:
     return resolve(TrainOptions(**{**asked, **options}), n_vocab=97, train_tokens=20_000, native_bf16=False)  # type: ignore[arg-type]
 
 
-def started(settings: TrainConfig) -> tuple[GPT2, torch.optim.AdamW, TrainingBatches]:
+def started(settings: TrainConfig) -> tuple[GPT2, AdamW, TrainingBatches]:
     model = GPT2(settings.shape, settings.dropout)
     model.initialise(settings.seed)
     batches = TrainingBatches(Stream(), n_ctx=settings.n_ctx, batch=settings.batch,
                               micro_batch=settings.micro_batch, seed=settings.seed, device=CPU)
-    return model.train(), build_optimizer(model, settings), batches
+    return model.train(), AdamW(model, settings), batches
 
 
 def losses(settings: TrainConfig, steps: int) -> list[float]:
@@ -114,7 +114,7 @@ def test_a_value_that_is_not_finite_never_reaches_the_weights() -> None:
     with pytest.raises(Gpt2Error, match="step 1: the loss is"):
         apply_gradient(model, optimizer, 1e-2, 1.0, 1, loss)
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
-    assert not optimizer.state
+    assert optimizer.moments() == {}
 
 
 def test_a_wish_to_stop_is_obeyed_within_one_micro_batch() -> None:
