@@ -16,6 +16,7 @@ import torch
 from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.evaluation.forward import hidden_states
 from gpt2cli.evaluation.head import Head, Scores
+from gpt2cli.evaluation.predictions import Predictions, Wanted
 from gpt2cli.evaluation.protocols import Protocol
 from gpt2cli.evaluation.token_feed import TokenFeed
 from gpt2cli.evaluation.windows import LAST_WORD_WINDOW, WINDOWS, Window
@@ -30,7 +31,8 @@ LOOKAHEAD = 16
 class WindowScores:
     """The scored targets of one window of document `document`, in order: arrays of the same length.
 
-    `first` is the place of the first in the document's sequence. ranks and entropies are None unless asked for.
+    `first` is the place of the first in the document's sequence. ranks, entropies and predictions are None unless
+    asked for.
     """
 
     document: int
@@ -40,6 +42,7 @@ class WindowScores:
     nll_nats: np.ndarray
     ranks: np.ndarray | None
     entropies: np.ndarray | None
+    predictions: Predictions | None = None
 
     @property
     def nll(self) -> float:
@@ -57,14 +60,19 @@ class _Job:
 
 
 class Scorer:
-    """A model that scores documents by one protocol. budget: positions computed together. details: see Scores."""
+    """A model that scores documents by one protocol. budget: positions computed together.
 
-    def __init__(self, model: GPT2, bos: int, protocol: Protocol, budget: int, *, details: bool = False) -> None:
+    details, wanted: see Head.score.
+    """
+
+    def __init__(self, model: GPT2, bos: int, protocol: Protocol, budget: int, *, details: bool = False,
+                 wanted: Wanted | None = None) -> None:
         self._model = model
         self._bos = bos if protocol.has_bos else None
         self._protocol = protocol
         self._budget = budget
         self._details = details
+        self._wanted = wanted
         self._head = Head(model.wte.weight)
         self._device = model.wte.weight.device
 
@@ -120,7 +128,7 @@ class Scorer:
         ids_N = self._tensor(np.concatenate([job.inputs for job in jobs]))
         x_MC = hidden_states(self._model, ids_N, runs, None if len(wanted) == len(ids_N) else self._tensor(wanted))
         targets_M = self._tensor(np.concatenate([job.targets for job in jobs]))
-        return _split(jobs, self._head.score(x_MC, targets_M, details=self._details))
+        return _split(jobs, self._head.score(x_MC, targets_M, details=self._details, wanted=self._wanted))
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values).to(self._device)
@@ -136,7 +144,8 @@ def _split(jobs: list[_Job], scores: Scores) -> Iterator[WindowScores]:
     for job in jobs:
         rows = slice(at, at := at + len(job.targets))
         yield WindowScores(job.document, job.window.stop + 1 - job.window.scored, job.window, job.targets, nll[rows],
-                           None if ranks is None else ranks[rows], None if entropies is None else entropies[rows])
+                           None if ranks is None else ranks[rows], None if entropies is None else entropies[rows],
+                           None if scores.predictions is None else scores.predictions.rows(rows))
 
 
 def _stretches(jobs: Iterator[_Job], size: int) -> Iterator[list[_Job]]:
