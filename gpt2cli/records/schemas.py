@@ -22,6 +22,8 @@ SCHEMAS = MappingProxyType(
                           "metrics", "protocol")),
         "gpt2.eval-diff": (1, ("task", "metric", "a", "b", "difference", "stderr", "interval", "n_pairs", "n_only_a",
                                "n_only_b")),
+        "gpt2.gltr": (1, ("document", "id", "n_tokens", "nll_nats_per_token", "entropy_nats_per_token", "ranks",
+                          "tokens")),
         "gpt2.perf": (1, ("run", "step", "tokens_per_second")),
         "gpt2.checkpoint": (1, ("run", "step", "tokens", "files")),
         "gpt2.sample": (1, ("prompt", "text", "finish_reason")),
