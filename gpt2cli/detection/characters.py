@@ -7,6 +7,8 @@ tokens are shown together.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from gpt2cli.sampling.text import open_character
 
@@ -45,30 +47,28 @@ def token_label(data: bytes) -> str:
     return visible(data.decode("utf-8", "backslashreplace")).translate(_MARKS)
 
 
-class CharacterGroups:
-    """Puts tokens together, as they come, until they end where a character ends."""
+@dataclass(frozen=True)
+class Group:
+    """Tokens `first` to `stop` of a text, which together are the characters of `text`."""
 
-    def __init__(self) -> None:
-        self._held = b""
-        self._count = 0
+    text: str
+    first: int
+    stop: int
 
-    def feed(self, data: bytes) -> tuple[str, int] | None:
-        """Take one token's bytes; return the text and number of the tokens that are whole now, None if none are.
 
-        Bytes that can be no UTF-8 are U+FFFD.
-        """
-        self._held += data
-        self._count += 1
-        return None if open_character(self._held) else self._flush()
+def character_groups(ids: Iterable[int], token_bytes: Sequence[bytes]) -> Iterator[Group]:
+    """Put tokens together until they end where a character ends; yield the groups, in order.
 
-    def close(self) -> tuple[str, int] | None:
-        """Return what was held back: nothing more will come."""
-        return self._flush() if self._count else None
-
-    def _flush(self) -> tuple[str, int]:
-        group = self._held.decode("utf-8", "replace"), self._count
-        self._held, self._count = b"", 0
-        return group
+    Bytes that can be no UTF-8, and a character that the last token leaves open, are U+FFFD.
+    """
+    held, first, stop = b"", 0, 0
+    for stop, token in enumerate(ids, 1):
+        held += token_bytes[token]
+        if not open_character(held):
+            yield Group(held.decode("utf-8", "replace"), first, stop)
+            held, first = b"", stop
+    if stop > first:
+        yield Group(held.decode("utf-8", "replace"), first, stop)
 
 
 def _escape(code: int) -> str:

@@ -136,8 +136,8 @@ def _name(opened: OpenModel) -> str:
 def _facts(opened: OpenModel, protocol: dict[str, Any]) -> dict[str, Any]:
     source = opened.source
     return {"run": source.run or source.directory.resolve().name, "step": source.step,
-            "n_params": opened.shape.n_params, "n_vocab": opened.shape.n_vocab, "protocol": protocol, "dtype": opened.dtype,
-            "model_sha256": opened.sha256, "tokenizer_sha256": opened.vocabulary.sha256}
+            "n_params": opened.shape.n_params, "n_vocab": opened.shape.n_vocab, "protocol": protocol,
+            "dtype": opened.dtype, "model_sha256": opened.sha256, "tokenizer_sha256": opened.vocabulary.sha256}
 
 
 class _Documents:
