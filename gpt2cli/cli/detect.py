@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gpt2cli.cli.command import Gpt2Command
+from gpt2cli.cli import detect_show, detect_train
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import (
     AnyPath,
@@ -20,7 +20,7 @@ from gpt2cli.cli.options import (
 )
 from gpt2cli.cli.verbs import VerbCommand
 
-ENVIRONMENT = {"auto_envvar_prefix": "GPT2_DETECT"}
+_SHARE = Real(0, 1, min_open=True, max_open=True)
 
 
 class Detect(VerbCommand):
@@ -46,11 +46,11 @@ class Detect(VerbCommand):
 )
 @click.argument("detector", type=AnyPath(), metavar="DETECTOR")
 @files_argument()
-@click.option("--max-false-positives", type=Real(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
+@click.option("--max-false-positives", type=_SHARE, default=0.01, show_default=True,
               metavar="F", help="Say `generated` only where at most this share of human texts scores as high.")
-@click.option("--max-false-negatives", type=Real(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
+@click.option("--max-false-negatives", type=_SHARE, default=0.01, show_default=True,
               metavar="F", help="Say `human` only where at most this share of generated texts scores as low.")
-@click.option("--prevalence", type=Real(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+@click.option("--prevalence", type=_SHARE, default=0.5, show_default=True,
               metavar="P", help="The share of generated texts where these come from; it moves the probability.")
 @click.option("--words", type=Count(1), default=None, metavar="N",
               help="Judge the first N words; default: as many as the detector was trained on.")
@@ -79,4 +79,4 @@ def command(
     console.note(summary.sentence())
 
 
-Detect.verbs = {}
+Detect.verbs = {"train": detect_train.train, "report": detect_train.report, "show": detect_show.show}

@@ -146,6 +146,10 @@ def _verdict_on_stream(stream: io.BufferedReader, name: str, quick: bool, size: 
         return verify_records(stream, name)
     if kind == kinds.VOCABULARY:
         return verify_vocabulary(Path(name)) if regular else verify_vocabulary_stream(cast(BinaryIO, stream), name)
+    if kind == kinds.DETECTOR:
+        from gpt2cli.detection.detector_file import verify_detector
+
+        return verify_detector(cast(BinaryIO, stream), name)
     if kind == kinds.WEIGHTS:
         return verify_weights(cast(BinaryIO, stream), name, size)
     if kind == kinds.EMPTY:

@@ -11,9 +11,11 @@ from gpt2cli.records.shard_format import HEADER_MAGIC
 from gpt2cli.records.shard_set import INDEX_NAME
 from gpt2cli.records.streams import SKIPPABLE_MAGICS, ZSTD_MAGIC
 
-SHARD, SHARD_SET, RECORDS, CHECKPOINT, MODEL, WEIGHTS, VOCABULARY, RUN_DIRECTORY = (
-    "shard", "shard set", "records", "checkpoint", "model", "weights", "vocabulary", "run")
+SHARD, SHARD_SET, RECORDS, CHECKPOINT, MODEL, WEIGHTS, VOCABULARY, RUN_DIRECTORY, DETECTOR = (
+    "shard", "shard set", "records", "checkpoint", "model", "weights", "vocabulary", "run", "detector")
 MISSING, UNREADABLE, EMPTY, UNKNOWN = "missing", "unreadable", "empty", "unknown"
+DETECTOR_START = b'{"__metadata__":{"gpt2.detector":'
+"""What a detector, which is a safetensors file, has after its first 8 bytes."""
 PEEK = 1 << 16
 """How many first bytes kind_of_start wants to see, if there are as many."""
 
@@ -65,6 +67,8 @@ def kind_of_start(start: bytes, name: str) -> str:
         return EMPTY
     if start[:4] == HEADER_MAGIC.to_bytes(4, "little"):
         return SHARD
+    if start[8:].startswith(DETECTOR_START):
+        return DETECTOR
     plain = name.removesuffix(".zst")
     if plain.rpartition("/")[2] in _VOCABULARY_NAMES or plain.endswith(_VOCABULARY_SUFFIXES):
         return VOCABULARY
