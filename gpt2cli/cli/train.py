@@ -17,8 +17,12 @@ from gpt2cli.errors import StdoutGone
 
 if TYPE_CHECKING:
     from gpt2cli.records.shard_set import ShardSet
+    from gpt2cli.training.branch import Branch
     from gpt2cli.training.config import TrainConfig, TrainOptions
     from gpt2cli.training.trainer import TrainSummary
+
+_OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every"}
+"""What a branch may set for itself."""
 
 
 @click.command("train", cls=Gpt2Command, short_help="Train GPT-2 of any size.")
@@ -39,7 +43,12 @@ if TYPE_CHECKING:
               help="Peak learning rate; default by size.")
 @click.option("--warmup", type=Count(0), metavar="STEPS", help="Warm-up; default 5 % of the run, at most 2,000.")
 @click.option("--schedule", type=click.Choice(["cosine", "linear", "wsd"]), default="cosine", show_default=True,
-              help="How the rate falls to a tenth of its peak.")
+              help="How the rate falls to a tenth of its peak; wsd holds it, then decays.")
+@click.option("--decay-tokens", type=Count(0), metavar="N",
+              help="How long wsd decays, 0 for never; default: the last fifth of the run.")
+@click.option("--branch-from", type=click.Path(), metavar="RUN",
+              help="Decay from a step of this wsd run, in a run directory of its own.")
+@click.option("--at", "branch_step", type=Count(1), metavar="STEP", help="The step that --branch-from goes on from.")
 @click.option("--weight-decay", type=Real(0), metavar="X", help="On matrices; default 0.1.")
 @click.option("--dropout", type=Real(0, 1, max_open=True), metavar="P", help="Default 0.")
 @click.option("--clip", type=Real(0), default=1.0, show_default=True, metavar="NORM",
@@ -64,7 +73,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     console: Console, shards: str, device: str, threads: int | None, keep: int, max_time: float | None,
-    output: str | None, override: bool, force: bool, dry_run: bool, **options: Any,
+    output: str | None, override: bool, force: bool, dry_run: bool, branch_from: str | None, branch_step: int | None,
+    **options: Any,
 ) -> None:
     """Train GPT-2 on SHARDS, a directory made by gpt2 pack.
 
@@ -76,13 +86,18 @@ def command(
 
     asked = TrainOptions(**options)
     shard_set = load_shard_set(shards)
-    directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
-    config, chosen_device = _resolve(asked, shard_set, directory, device, threads, force)
+    branch = None
+    if branch_from is not None or branch_step is not None:
+        directory = Path(output or f"runs/{Path(branch_from or '').name}-at{branch_step}")
+        branch, config, chosen_device = _resolve_branch(branch_from, branch_step, asked, shard_set, device, threads)
+    else:
+        directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
+        config, chosen_device = _resolve(asked, shard_set, directory, device, threads, force)
     if dry_run:
         _print_plan(config, shard_set, directory)
         return
     summary = _train(config, shard_set, directory, chosen_device, console, keep=keep, max_seconds=max_time,
-                     override=override, force=force)
+                     override=override, force=force, branch=branch)
     if summary.already_done:
         console.note(f"{directory} is already done ({summary.steps} steps); --force would train it anew")
     else:
@@ -100,13 +115,13 @@ def _resolve(
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.config import resolve
     from gpt2cli.training.precision import native_bf16
-    from gpt2cli.training.trainer import refuse_other_tokenizer
+    from gpt2cli.training.run_record import check_tokenizer
 
     use_threads(threads)
     chosen = choose_device(device)
     if is_run(directory) and not force:
         found = read_run(directory)
-        refuse_other_tokenizer(directory, found, shard_set)
+        check_tokenizer(directory, found, shard_set)
         recorded = found["config"]
         if asked.dtype == "auto":
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
@@ -115,6 +130,29 @@ def _resolve(
     config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
                      native_bf16=native_bf16(chosen), packed_context=packed_context(shard_set.index))
     return config, chosen
+
+
+def _resolve_branch(
+    trunk: str | None, step: int | None, asked: TrainOptions, shard_set: ShardSet, device: str, threads: int | None
+) -> tuple[Branch, TrainConfig, Any]:
+    """Take every setting from the trunk but the branch's length, evaluations and checkpoints."""
+    from gpt2cli.model.device import choose_device, use_threads
+    from gpt2cli.training.branch import branch_config, open_branch
+
+    if trunk is None or step is None:
+        raise click.UsageError("--branch-from RUN and --at STEP go together")
+    context = click.get_current_context()
+    given = sorted(param.opts[0] for param in context.command.params
+                   if param.name in set(vars(asked)) - _OF_A_BRANCH
+                   and context.get_parameter_source(param.name) == click.core.ParameterSource.COMMANDLINE)
+    if given:
+        raise click.UsageError(f"a branch goes on with the settings of its trunk; leave out {' and '.join(given)}")
+    use_threads(threads)
+    chosen = choose_device(device)
+    branch, config = open_branch(Path(trunk), step, shard_set)
+    explicit = {name: getattr(asked, name) for name in ("eval_every", "eval_tokens", "checkpoint_every")
+                if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT}
+    return branch, branch_config(config, step, asked.decay_tokens, **explicit), chosen
 
 
 def _train(

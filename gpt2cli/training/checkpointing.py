@@ -89,6 +89,11 @@ def load_checkpoint(
     path = newest_verified(run, warn, weights_only=False)
     if path is None:
         return None
+    return read_checkpoint(path, model, optimizer)
+
+
+def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
+    """Fill model and optimizer from one sound checkpoint; raise BadInput when it does not fit the model."""
     position = _read_position(path / STATE)
     model.load_state_dict(read_weights(path / "model.safetensors", model.shape))
     try:

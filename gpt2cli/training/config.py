@@ -11,7 +11,7 @@ from gpt2cli.model.nll import HEAD_CHUNK
 from gpt2cli.records.provenance import json_sha256
 from gpt2cli.sizes import GPT2_CONTEXT, ModelShape, activation_bytes, default_heads, size_by_name
 from gpt2cli.tokens.order import count_windows, order_version
-from gpt2cli.training.schedule import Schedule, ScheduleName
+from gpt2cli.training.schedule import WSD_DECAY_SHARE, Schedule, ScheduleName
 
 DEFAULT_BATCH_TOKENS = 524_288
 DEFAULT_EVAL_TOKENS = 65_536
@@ -37,6 +37,7 @@ class TrainOptions:
     lr: float | None = None
     warmup: int | None = None
     schedule: ScheduleName = "cosine"
+    decay_tokens: int | None = None
     weight_decay: float | None = None
     dropout: float | None = None
     clip: float = 1.0
@@ -65,6 +66,8 @@ class TrainConfig:
     lr_floor: float
     warmup_steps: int
     schedule: ScheduleName
+    decay_steps: int | None
+    """How long WSD decays; None for the schedules that decay throughout."""
     beta1: float
     beta2: float
     weight_decay: float
@@ -95,15 +98,22 @@ class TrainConfig:
 
     def learning_rate(self) -> Schedule:
         """The schedule of this run."""
-        return Schedule(self.schedule, self.lr, self.lr_floor, self.warmup_steps, self.steps)
+        return Schedule(self.schedule, self.lr, self.lr_floor, self.warmup_steps, self.steps,
+                        self.decay_steps or 0)
+
+    @property
+    def last_phase(self) -> str:
+        """The lr_phase of a run at its end: "done" once its rate has decayed, "stable" for a trunk that never does."""
+        return "stable" if self.schedule == "wsd" and not self.decay_steps else "done"
 
     def as_record(self) -> dict[str, Any]:
         """The configuration as a JSON object."""
         return asdict(self)
 
-    def run_name(self, data_sha256: str) -> str:
-        """Size name and a short hash of configuration, seed and data: equal runs have equal names."""
-        return f"{self.size}-{json_sha256([self.as_record(), data_sha256])[:8]}"
+    def run_name(self, data_sha256: str, parent_run: str | None = None, parent_step: int | None = None) -> str:
+        """Size name and a short hash of configuration, seed, data and a branch's parent: equal for equal runs."""
+        parent = [] if parent_run is None else [parent_run, parent_step]
+        return f"{self.size}-{json_sha256([self.as_record(), data_sha256, *parent])[:8]}"
 
 
 def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
@@ -143,6 +153,7 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         recipe=options.recipe, batch_tokens=batch_tokens,
         micro_batch=_micro_batch(options.micro_batch, shape, batch_tokens // n_ctx), steps=steps,
         lr=lr, lr_floor=float(f"{lr / 10:.12g}"), warmup_steps=warmup, schedule=options.schedule,
+        decay_steps=_decay_steps(options, steps, batch_tokens, warmup),
         beta1=0.9, beta2=0.999 if gpt else 0.95,
         weight_decay=_given(options.weight_decay, 0.01 if gpt else 0.1),
         dropout=_given(options.dropout, 0.1 if gpt else 0.0), clip=options.clip,
@@ -184,6 +195,20 @@ def _steps(options: TrainOptions, train_tokens: int, batch_tokens: int, n_ctx: i
         what = "--tokens" if options.tokens is not None else f"one epoch of the shards ({epoch:,} tokens)"
         raise UsageFault(f"{what} is less than one batch of {batch_tokens:,} tokens; give a smaller --batch-tokens")
     return steps
+
+
+def _decay_steps(options: TrainOptions, steps: int, batch_tokens: int, warmup: int) -> int | None:
+    if options.schedule != "wsd":
+        if options.decay_tokens is not None:
+            raise UsageFault(f"--decay-tokens goes with --schedule wsd; {options.schedule} decays from the warm-up on")
+        return None
+    if options.decay_tokens is None:
+        return min(max(1, round(WSD_DECAY_SHARE * steps)), steps - warmup)
+    decay = math.ceil(options.decay_tokens / batch_tokens)
+    if decay > steps - warmup:
+        raise UsageFault(f"--decay-tokens {options.decay_tokens} is {decay} steps, and after the warm-up there are "
+                         f"{steps - warmup}; give less")
+    return decay
 
 
 def _micro_batch(given: int | None, shape: ModelShape, batch: int) -> int:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpt2cli.errors import BadInput, Interrupted, StoppedEarly, UsageFault
+from gpt2cli.errors import BadInput, Interrupted, StoppedEarly
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.jsonl import Record
-from gpt2cli.records.provenance import versions
 from gpt2cli.records.run_directory import (
     CHECKPOINTS,
     METRICS,
@@ -27,18 +26,23 @@ from gpt2cli.records.run_directory import (
     is_run,
     length_up_to_step,
     locked,
-    read_run,
-    write_run,
 )
 from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.reporter import Reporter
-from gpt2cli.tokens.order import ONE_PERMUTATION
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.batches import TrainingBatches, ValidationSet
-from gpt2cli.training.checkpointing import Position, checkpoint_path, load_checkpoint, save_checkpoint
+from gpt2cli.training.branch import Branch
+from gpt2cli.training.checkpointing import (
+    Position,
+    checkpoint_path,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.peak_memory import peak_rss_bytes
+from gpt2cli.training.run_record import agree, run_record
 from gpt2cli.training.step import apply_gradient, batch_gradient, seconds_per_micro_batch
 from gpt2cli.training.validation import validate
 
@@ -52,6 +56,7 @@ class TrainPlan:
     vocabulary: Vocabulary
     directory: Path
     device: torch.device
+    branch: Branch | None = None
     keep: int = 2
     max_seconds: float | None = None
     override: bool = False
@@ -80,7 +85,10 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     with locked(plan.directory):
         if plan.force and is_run(plan.directory):
             _clear(plan.directory)
-        record = _agree(plan)
+        if plan.branch is not None and not is_run(plan.directory):
+            plan.branch.check()
+        fresh = run_record(plan.config, plan.shards, plan.branch)
+        record = agree(plan.directory, fresh, plan.shards, plan.override)
         if is_finished(plan.directory):
             return TrainSummary(record["run"], plan.config.steps, None, True)
         return _Run(plan, record, reporter).train()
@@ -90,60 +98,6 @@ def _clear(directory: Path) -> None:
     for name in ("manifest.json", "run.json", METRICS, PERF):
         (directory / name).unlink(missing_ok=True)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
-
-
-def _agree(plan: TrainPlan) -> Record:
-    """Return the run record, new or found; refuse when a found one differs and override is not asked for."""
-    fresh = run_record(plan.config, plan.shards)
-    if not is_run(plan.directory):
-        if any(path.name != "lock" for path in plan.directory.iterdir()):
-            raise UsageFault(f"{plan.directory} is not empty and holds no run; choose another -o")
-        write_run(plan.directory, fresh)
-        return fresh
-    found = read_run(plan.directory)
-    found.pop("schema")
-    refuse_other_tokenizer(plan.directory, found, plan.shards)
-    there = {"data_order": ONE_PERMUTATION, **found["config"]}
-    differences = [f"{name}: {there.get(name)!r} there, {value!r} asked"
-                   for name, value in fresh["config"].items() if there.get(name) != value]
-    if (data := str(found.get("data_sha256"))) != fresh["data_sha256"]:
-        differences.append(f"data_sha256: {data[:12]} there, {fresh['data_sha256'][:12]} asked")
-    if not differences:
-        return found
-    shape_differs = any(found["config"].get(name) != fresh["config"][name]
-                        for name in ("n_layer", "n_head", "n_embd", "n_ctx", "n_vocab"))
-    if not plan.override or shape_differs:
-        hint = "--force starts anew" if shape_differs else "--override goes on with the new ones, --force starts anew"
-        raise UsageFault(f"{plan.directory} holds another run ({'; '.join(differences)}); choose another -o; {hint}")
-    (plan.directory / "manifest.json").unlink(missing_ok=True)
-    fresh["run"] = found["run"]
-    write_run(plan.directory, fresh)
-    return fresh
-
-
-def refuse_other_tokenizer(directory: Path, found: Record, shards: ShardSet) -> None:
-    """Raise UsageFault when the run record `found` in `directory` is of another vocabulary than `shards`."""
-    theirs, ours = str(found.get("tokenizer_sha256")), shards.tokenizer_sha256
-    if theirs != ours:
-        raise UsageFault(
-            f"{directory} holds a run whose tokenizer ({found.get('n_vocab')} ids, sha256 {theirs[:12]}) is not "
-            f"that of {shards.directory} ({shards.n_vocab} ids, sha256 {ours[:12]}): its ids would change their "
-            "meaning; give it shards of its own tokenizer, or choose another -o; --force starts anew")
-
-
-def run_record(config: TrainConfig, shards: ShardSet) -> Record:
-    """Return the fields of gpt2.run/1 for a configuration on a shard set."""
-    shape = config.shape
-    return {
-        "run": config.run_name(shards.data_sha256), "parent_run": None, "parent_step": None,
-        "config": config.as_record(), "seed": config.seed,
-        "n_params": shape.n_params, "n_params_non_embedding": shape.n_params_non_embedding,
-        "n_layer": shape.n_layer, "n_embd": shape.n_embd, "n_head": shape.n_head, "n_ctx": shape.n_ctx,
-        "n_vocab": shape.n_vocab, "flops_per_token": shape.train_flops_per_token(),
-        "flops_form": "6 (12 L d^2 + V d) + 6 L T d",
-        "tokenizer_sha256": shards.tokenizer_sha256, "data_sha256": shards.data_sha256,
-        "versions": versions("torch", "numpy", "tiktoken"),
-    }
 
 
 class _Run:
@@ -166,7 +120,7 @@ class _Run:
         self.model.to(plan.device).train()
         self.optimizer = AdamW(self.model, config)
         position = load_checkpoint(plan.directory, self.model, self.optimizer, reporter.warn)
-        self.step = position.step if position else 0
+        self.step = position.step if position else self._begin()
         self.metrics = AppendLog(plan.directory / METRICS, position.metrics_bytes if position else 0,
                                  plan.copy_metrics)
         self.perf = AppendLog(plan.directory / PERF, length_up_to_step(plan.directory / PERF, self.step))
@@ -174,6 +128,17 @@ class _Run:
             self.metrics.write("gpt2.run", record)
         if position:
             self._compare_machine(position)
+
+    def _begin(self) -> int:
+        """Return the step that a new run begins after: 0, or that of the checkpoint that a branch begins with."""
+        branch = self.plan.branch
+        if branch is None:
+            return 0
+        trunk = read_checkpoint(branch.checkpoint, self.model, self.optimizer)
+        if trunk.run != branch.parent_run:
+            raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
+        self._compare_machine(trunk)
+        return trunk.step
 
     def train(self) -> TrainSummary:
         """Take the remaining steps, then write the final evaluation, checkpoint and manifest."""
@@ -189,7 +154,7 @@ class _Run:
                 if self.step % config.checkpoint_every == 0:
                     self._save()
                 self._check_time()
-            val_nll = self._evaluate("done")
+            val_nll = self._evaluate(config.last_phase)
             path = self._save()
             finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
                                          "tokens": self.step * config.batch_tokens}, path)
@@ -246,7 +211,7 @@ class _Run:
         position = Position(**self._at(), metrics_bytes=self.metrics.sync(),
                             threads=torch.get_num_threads(), device=self.plan.device.type,
                             torch=str(torch.__version__),
-                            lr_phase="done" if ended else self.config.learning_rate().at(self.step)[1])
+                            lr_phase=self.config.last_phase if ended else self.config.learning_rate().at(self.step)[1])
         return save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position,
                                self.plan.keep)
 
@@ -262,7 +227,10 @@ class _Run:
     def _announce(self) -> None:
         config = self.config
         if self.step:
-            self.reporter.note(f"going on after step {self.step} of {config.steps} in {self.plan.directory}")
+            branch, where = self.plan.branch, "going on"
+            if branch is not None and self.step == branch.parent_step:
+                where = f"branching off {branch.directory}"
+            self.reporter.note(f"{where} after step {self.step} of {config.steps} in {self.plan.directory}")
         if self.step >= config.steps:
             return
         count = math.ceil(config.batch / config.micro_batch)

@@ -16,7 +16,7 @@ def test_warmup_is_linear_and_reaches_the_peak() -> None:
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "wsd"])
 def test_every_schedule_ends_at_its_floor_and_never_rises_after_warmup(name: str) -> None:
-    schedule = Schedule(name, 1e-3, 1e-4, 10, 100)  # type: ignore[arg-type]
+    schedule = Schedule(name, 1e-3, 1e-4, 10, 100, 20)  # type: ignore[arg-type]
     rates = [schedule.at(step)[0] for step in range(10, 101)]
     assert rates[-1] == pytest.approx(1e-4)
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
@@ -28,7 +28,7 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
 
 
 def test_wsd_holds_then_decays_over_the_last_fifth() -> None:
-    schedule = Schedule("wsd", 1.0, 0.1, 10, 100)
+    schedule = Schedule("wsd", 1.0, 0.1, 10, 100, 20)
     assert schedule.at(80) == (1.0, "stable")
     assert schedule.at(81)[1] == "decay"
     assert schedule.at(90)[0] == pytest.approx(0.55)
