@@ -9,6 +9,12 @@ import click
 from gpt2cli.cli.beside_published import published_table, two_decimals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
+from gpt2cli.cli.exclusion import (
+    exclude_overlap_option,
+    exclusion_choice,
+    lines_of_exclusion,
+    max_overlap_option,
+)
 from gpt2cli.cli.options import (
     Count,
     device_option,
@@ -42,6 +48,8 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
 @click.option("--per-token", is_flag=True, help="A record of each scored token too: id, nll, rank, entropy.")
 @click.option("--bootstrap", type=Count(1, 1_000_000), metavar="N",
               help="95 % intervals from N resamples of the documents.")
+@exclude_overlap_option("documents")
+@max_overlap_option()
 @click.option("--merge", is_flag=True, help="All arguments are records of pieces, to be made one.")
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
               show_default=True, help="What the inputs are; auto tells by name (.jsonl, .ndjson) or content.")
@@ -78,16 +86,19 @@ def command(
         ModelChoice(model, device, dtype, threads), files, given["form"], given["split"], given["protocol"],
         given["context"], given["stride"], given["bos"], given["batch"], given["count_from"], given["per_doc"],
         given["per_token"], given["bootstrap"] or 0, given["detokenizer"],
+        exclusion_choice(ctx, given["exclude_overlap"], given["max_overlap"]),
     )
     with open_output(output, force=force) as stream:
         writer = RecordWriter(stream)
-        record = (merge_records(pieces, config.bootstrap, console) if merge else
-                  evaluate(config, console, writer.write))
-        writer.write("gpt2.eval", record)
+        records = (merge_records(pieces, config.bootstrap, console) if merge else
+                   evaluate(config, console, writer.write))
+        for record in records:
+            writer.write("gpt2.eval", record)
         if output == "-":
             writer.end()
-    for line in _summary(record):
-        console.note(line)
+    for record in records:
+        for line in [*lines_of_exclusion(record), *_summary(record)]:
+            console.note(line)
 
 
 def _pieces(ctx: click.Context, model: str | None, files: tuple[str, ...]) -> list[str]:

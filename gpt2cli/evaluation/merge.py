@@ -1,4 +1,7 @@
-"""Records of pieces of a text, made one: sums add up, and what the sums say of the whole is said anew."""
+"""Records of pieces of a text, made one: sums add up, and what the sums say of the whole is said anew.
+
+Where the pieces bring clean scores too (those of an exclusion), these are made one apart from the scores of all.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.bootstrap import percentile_intervals
+from gpt2cli.evaluation.clean_documents import exclusion_fields
+from gpt2cli.evaluation.exclusion import is_clean
 from gpt2cli.evaluation.measures import DocumentSums, Moments, Sums, add_sums
 from gpt2cli.evaluation.paper import compare
 from gpt2cli.evaluation.units import Units
@@ -37,16 +42,28 @@ class _Piece:
         return len(self.documents) == self.sums.n_documents - self.sums.n_empty_documents
 
 
-def merge_records(paths: Sequence[str], bootstrap: int, reporter: Reporter) -> dict[str, Any]:
+def merge_records(paths: Sequence[str], bootstrap: int, reporter: Reporter) -> list[dict[str, Any]]:
     """Return the fields of the gpt2.eval/1 record of all texts together; `-` is standard input.
 
-    The text's digest is that of the whole when every piece brought its document records, else over the pieces'.
-    bootstrap: resamples, for which the document records are needed. Raises UsageFault for records that are not of one
-    model, tokenizer, dtype and protocol, BadInput for records that hold no sums.
+    With pieces that bring a clean score each, a second record is that of all clean documents. The text's digest is
+    that of the whole when every piece brought its document records, else over the pieces'. bootstrap: resamples, for
+    which the document records are needed. Raises UsageFault for records that are not of one model, tokenizer, dtype
+    and protocol, and for clean scores that some pieces lack, BadInput for records that hold no sums.
     """
     pieces = [piece for path in paths for piece in _pieces(path, reporter)]
-    if not pieces:
-        raise BadInput("there is no gpt2.eval record to merge")
+    whole = [piece for piece in pieces if not is_clean(piece.record)]
+    clean = [piece for piece in pieces if is_clean(piece.record)]
+    records = [_merged(group, bootstrap) for group in (whole, clean) if group]
+    if len(records) == 2:
+        _check_partners(pieces)
+        digests = [_exclusion_digest(piece) for piece in clean]
+        exclusion = {"overlap_sha256": digests[0] if len(set(digests)) == 1 else _over(digests)}
+        sums = [add_sums([piece.sums for piece in group]) for group in (whole, clean)]
+        records[1]["exclusion"] = {**exclusion, **exclusion_fields(*sums)}
+    return records
+
+
+def _merged(pieces: list[_Piece], bootstrap: int) -> dict[str, Any]:
     _compare(pieces)
     first = pieces[0].record
     whole = all(piece.has_documents for piece in pieces)
@@ -70,9 +87,34 @@ def merge_records(paths: Sequence[str], bootstrap: int, reporter: Reporter) -> d
     return record
 
 
+def _check_partners(pieces: list[_Piece]) -> None:
+    """Raise UsageFault unless each score of all is followed by its clean one, and BadInput unless that is a part."""
+    for number, piece in enumerate(pieces):
+        partner = pieces[number + 1] if number + 1 < len(pieces) else None
+        if number % 2:
+            continue
+        if is_clean(piece.record) or partner is None or not is_clean(partner.record):
+            missing = "score of all" if is_clean(piece.record) else "clean score"
+            raise UsageFault(f"{piece.where} has no {missing} beside it, and others do; make all pieces with "
+                             "--exclude-overlap, or none")
+        ours, all_of_it = partner.sums, piece.sums
+        if any(part > whole for part, whole in (
+                (ours.n_tokens, all_of_it.n_tokens), (ours.n_documents, all_of_it.n_documents),
+                (ours.units.n_words, all_of_it.units.n_words), (ours.units.n_bytes, all_of_it.units.n_bytes))):
+            raise BadInput(f"{partner.where} counts more than all of its text; it belongs to another one")
+
+
+def _exclusion_digest(piece: _Piece) -> str:
+    exclusion = piece.record.get("exclusion")
+    digest = exclusion.get("overlap_sha256") if isinstance(exclusion, dict) else None
+    _check_digest(digest, f"{piece.where}: overlap_sha256")
+    return str(digest)
+
+
 def _pieces(path: str, reporter: Reporter) -> Iterator[_Piece]:
     tally, name = ReadTally(), display_name(path)
     documents: list[Record] = []
+    before: list[Record] = []
     number = 0
     for record in read_records(path, tally, kinds=("gpt2.eval", "gpt2.eval-document")):
         if record["schema"] == "gpt2.eval-document/1":
@@ -81,8 +123,12 @@ def _pieces(path: str, reporter: Reporter) -> Iterator[_Piece]:
             continue
         number += 1
         where = f"{name}: gpt2.eval record {number}"
+        if is_clean(record) and documents:
+            raise BadInput(f"{where} is a clean score, and documents stand between it and the score of all")
+        if is_clean(record):
+            documents = [each for each in before if each.get("excluded") is False]
         yield _Piece(where, record, _sums(record, where), documents)
-        documents = []
+        before, documents = documents, []
     if documents:
         raise BadInput(f"{name} ends with records of documents and no gpt2.eval record after them: it was cut short")
     if not number:
@@ -127,7 +173,7 @@ def _check_digest(value: object, where: str) -> None:
 
 def _number(record: Record, name: str, where: str) -> float:
     value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e150:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e100:
         raise BadInput(f"{where}: {name} is no sum: {str(value)[:40]}")
     return float(value)
 
@@ -144,8 +190,8 @@ def _compare(pieces: list[_Piece]) -> None:
     for piece in rest:
         for name in SAME:
             if piece.record.get(name) != first.record.get(name):
-                raise UsageFault(f"{first.where} and {piece.where} differ in {name}: "
-                                 f"{_short(first.record.get(name))} and {_short(piece.record.get(name))}; "
+                raise UsageFault(f"{first.where} and {piece.where} differ in "
+                                 f"{_differences(name, first.record.get(name), piece.record.get(name))}; "
                                  "only pieces of one evaluation can be merged")
     counted = [piece.record.get("units_sha256") for piece in pieces]
     if None in counted and any(counted):
@@ -159,8 +205,18 @@ def _compare(pieces: list[_Piece]) -> None:
             seen[str(digest)] = piece.where
 
 
+def _differences(name: str, one: object, other: object) -> str:
+    """Return what two values of a field are, of objects the entries that differ."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return f"{name}: {_short(one)} and {_short(other)}"
+    missing = "nothing"
+    return f"{name}: " + ", ".join(f"{key} ({_short(one.get(key, missing))} and {_short(other.get(key, missing))})"
+                                   for key in [*one, *(key for key in other if key not in one)]
+                                   if key not in one or key not in other or one[key] != other[key])
+
+
 def _short(value: object) -> str:
-    text = str(value)
+    text = "none" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

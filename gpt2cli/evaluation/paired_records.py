@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpt2cli.errors import BadInput
+from gpt2cli.evaluation.exclusion import is_clean
 from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
@@ -65,6 +66,8 @@ def read_evaluation(path: str, reporter: Reporter) -> Evaluation:
             _take_item(found, record)
         elif kind == "gpt2.eval-document":
             _take_document(found, record)
+        elif is_clean(record):
+            continue  # the items and documents are those of all; so are the conditions and measures to be said of them
         elif kind == "gpt2.eval":
             found.texts.append(_writable(record, f"{found.name}: a gpt2.eval record"))
         else:

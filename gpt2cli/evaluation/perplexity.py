@@ -1,4 +1,4 @@
-"""The eval-ppl command's work: a model, some text, one gpt2.eval/1 record; also one a document and one a token."""
+"""The eval-ppl command's work: a model and text in, a gpt2.eval/1 record out; also one a document and one a token."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.bootstrap import percentile_intervals
+from gpt2cli.evaluation.clean_documents import CleanDocuments
+from gpt2cli.evaluation.exclusion import ExclusionChoice, open_exclusion
 from gpt2cli.evaluation.measures import DocumentSums, ratios
 from gpt2cli.evaluation.paper import PARTS, compare, doubts, prepare
+from gpt2cli.evaluation.preparation import Preparation
 from gpt2cli.evaluation.protocols import Protocol, settle
 from gpt2cli.evaluation.scoring import Scorer, WindowScores
 from gpt2cli.evaluation.texts import EvaluatedText, Texts, count_units
 from gpt2cli.evaluation.units import Units, empty_text_units
 from gpt2cli.reporter import Reporter
-from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
+from gpt2cli.sampling.open_model import ModelChoice, OpenModel, find_model, load_found
 from gpt2cli.tokens.encode import Encoder
 
 BATCH_TOKENS = 2048
@@ -34,7 +37,7 @@ class EvalConfig:
 
     split: of a shard set train or val, of paper-enwik8 and paper-text8 test or all. count_from: a file whose words,
     bytes and characters are counted instead of the evaluated text's. per_document, per_token: whether records of those
-    are written too. bootstrap: resamples, 0 for none.
+    are written too. bootstrap: resamples, 0 for none. exclude: what is left out of a second, clean score.
     """
 
     model: ModelChoice = field(default_factory=ModelChoice)
@@ -51,24 +54,29 @@ class EvalConfig:
     per_token: bool = False
     bootstrap: int = 0
     detokenizer: str | None = None
+    exclude: ExclusionChoice | None = None
 
 
-def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind, fields: None) -> dict[str, Any]:
-    """Return the fields of one gpt2.eval/1 record for all inputs together; see gpt2-records(5).
+def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind, fields: None) -> list[dict[str, Any]]:
+    """Return the fields of one gpt2.eval/1 record for all inputs together, and with an exclusion a second; see
+    gpt2-records(5).
 
     `write` gets the records of tokens and documents as they are known. Raises BadInput when there is no token to
-    score, when an input is damaged or in another vocabulary than the model's, and what open_model raises.
+    score, when an input is damaged or in another vocabulary than the model's, when the overlap to exclude was measured
+    on other text or leaves none, and what open_model raises.
     """
-    opened = open_model(config.model, reporter)
-    protocol = settle(config.protocol, opened.shape.n_ctx, config.context, config.stride, config.bos)
+    found = find_model(config.model, reporter)
+    protocol = settle(config.protocol, found.shape.n_ctx, config.context, config.stride, config.bos)
     protocol, preparation = prepare(protocol, config.detokenizer, config.split)
+    clean = _clean_documents(config, preparation, reporter)
+    opened = load_found(found, reporter)
     elsewhere, elsewhere_sha256 = None, None
     if config.count_from is not None:
         elsewhere, elsewhere_sha256 = count_units(config.count_from, "auto", protocol.word)
         protocol = replace(protocol, units="of another text")
     split = config.split if config.split not in PARTS else None
     texts = Texts(config.paths, config.form, split, opened.encoder, protocol, preparation)
-    scored = _Documents(opened.encoder, protocol, config, write)
+    scored = _Documents(opened.encoder, protocol, config, write, clean)
     budget = (config.batch or 1) * protocol.context if config.batch else max(BATCH_TOKENS, protocol.context)
     scorer = Scorer(opened.model, opened.vocabulary.eot, protocol, budget, details=config.per_token)
     scored.take(scorer.score(scored.waiting(texts.documents()), reporter, texts.n_tokens))
@@ -82,7 +90,7 @@ def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind,
               "model_sha256": opened.sha256, "tokenizer_sha256": opened.vocabulary.sha256,
               "text_sha256": scored.sha256}
     if preparation is not None:
-        record |= preparation.as_fields()
+        record |= preparation.texts.as_fields()
     if elsewhere is not None:
         record["units_sha256"] = elsewhere_sha256
     if config.bootstrap:
@@ -92,7 +100,19 @@ def evaluate(config: EvalConfig, reporter: Reporter, write: Write = lambda kind,
     record |= compare(protocol.name, record)
     for line in doubts(protocol.name, record):
         reporter.warn(line)
-    return record
+    if clean is None:
+        return [record]
+    return [record, clean.record(record, sums, empty_text_units(protocol.word), config.bootstrap)]
+
+
+def _clean_documents(config: EvalConfig, preparation: Preparation | None, reporter: Reporter) -> CleanDocuments | None:
+    if config.exclude is None:
+        return None
+    if config.count_from is not None:
+        raise UsageFault("--count-from counts the units of all documents, so those of the clean ones are not known; "
+                         "leave it out with --exclude-overlap")
+    exclusion = open_exclusion(config.exclude, config.paths or ("-",), reporter)
+    return CleanDocuments(exclusion, None if preparation is None else preparation.treatment)
 
 
 def _origin(opened: OpenModel, texts: Texts) -> dict[str, Any]:
@@ -105,11 +125,13 @@ def _origin(opened: OpenModel, texts: Texts) -> dict[str, Any]:
 class _Documents:
     """Gathers the scores of windows into documents, and writes their records."""
 
-    def __init__(self, encoder: Encoder, protocol: Protocol, config: EvalConfig, write: Write) -> None:
+    def __init__(self, encoder: Encoder, protocol: Protocol, config: EvalConfig, write: Write,
+                 clean: CleanDocuments | None) -> None:
         self._encoder = encoder
         self._protocol = protocol
         self._config = config
         self._write = write
+        self._clean = clean
         self._pending: deque[EvaluatedText] = deque()
         self._digest = hashlib.sha256()
         self._nll, self._tokens = 0.0, 0
@@ -144,9 +166,10 @@ class _Documents:
     def _finish(self) -> None:
         number, counter = len(self.sums.nll), self._pending.popleft().counter
         self._digest.update(bytes.fromhex(counter.sha256))
+        overlap = self._clean.add(self._nll, self._tokens, counter) if self._clean is not None else {}
         if self._config.per_document:
-            self._write("gpt2.eval-document", document_fields(number, counter.sha256, self._nll, self._tokens,
-                                                              counter.units))
+            fields = document_fields(number, counter.sha256, self._nll, self._tokens, counter.units)
+            self._write("gpt2.eval-document", {**fields, **overlap})
         self.sums.add(self._nll, self._tokens, counter.units)
         self._nll, self._tokens = 0.0, 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,34 @@ class Treatment:
     last_word: bool = False
 
 
+@dataclass
+class Changes:
+    """What was done to texts: lines in all and those left alone, marks and line ends taken away, texts of one word."""
+
+    lines: int = 0
+    passed: int = 0
+    boms: int = 0
+    crlf: int = 0
+    wordless: int = 0
+    given_bytes: int = 0
+
+    def add(self, other: Changes) -> None:
+        """Count what was done to another text too."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+
 class GivenCounter(UnitCounter):
-    """Counts the units of the part that is evaluated, and hashes the text as it was given."""
+    """Counts the units of the part that is evaluated, and hashes the text as it was given.
+
+    changes: what was done to it. scored: the sha256 digest of what the model sees of it. Both are there when it is
+    prepared.
+    """
 
     def __init__(self, word: str) -> None:
         super().__init__(word)
+        self.changes = Changes()
+        self.scored = b""
         self._given = hashlib.sha256()
         self._last_word: Units | None = None
 
@@ -62,15 +85,38 @@ class GivenCounter(UnitCounter):
         return self._given.hexdigest()
 
 
+class PreparedTexts:
+    """The texts of one evaluation, or of a part of it: what was done to them, and the digest of what is scored."""
+
+    def __init__(self, treatment: Treatment) -> None:
+        self._treatment = treatment
+        self._digest = hashlib.sha256()
+        self.changes = Changes()
+
+    def add(self, text: GivenCounter) -> None:
+        """Take in the next text, which is prepared."""
+        self._digest.update(text.scored)
+        self.changes.add(text.changes)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the record's fields: the digest over the scored documents' digests, and what was counted."""
+        found: dict[str, Any] = {"scored_text_sha256": self._digest.hexdigest()}
+        if self._treatment.detokenizer != "none":
+            found |= {"n_lines": self.changes.lines, "n_lines_not_detokenized": self.changes.passed}
+        if self._treatment.last is not None:
+            found["n_bytes_given"] = self.changes.given_bytes
+        if self._treatment.clean:
+            found |= {"n_byte_order_marks_dropped": self.changes.boms, "n_crlf_read_as_lf": self.changes.crlf}
+        return found
+
+
 class Preparation:
-    """Prepares every document of an evaluation in the same way, and knows what became of them."""
+    """Prepares every document of an evaluation in the same way; `texts` knows what became of them all."""
 
     def __init__(self, treatment: Treatment) -> None:
         style_named(treatment.detokenizer)
         self.treatment = treatment
-        self._digest = hashlib.sha256()
-        self._lines = self._passed = self._boms = self._crlf = self._wordless = 0
-        self._given_bytes = 0
+        self.texts = PreparedTexts(treatment)
 
     def document(self, parts: Iterable[str], word: str, encode: Encode) -> tuple[Iterable[np.ndarray], GivenCounter]:
         """Return one document's ids in chunks, the last of them the last word's if only that is scored, and its count.
@@ -80,30 +126,19 @@ class Preparation:
         counter = GivenCounter(word)
         return self._ids(parts, counter, encode), counter
 
-    def as_fields(self) -> dict[str, Any]:
-        """Return the record's fields: the digest over the scored documents' digests, and what was counted."""
-        fields: dict[str, Any] = {"scored_text_sha256": self._digest.hexdigest()}
-        if self.treatment.detokenizer != "none":
-            fields |= {"n_lines": self._lines, "n_lines_not_detokenized": self._passed}
-        if self.treatment.last is not None:
-            fields["n_bytes_given"] = self._given_bytes
-        if self.treatment.clean:
-            fields |= {"n_byte_order_marks_dropped": self._boms, "n_crlf_read_as_lf": self._crlf}
-        return fields
-
     def sentences(self) -> list[str]:
         """Return what a careful person should be told."""
-        said = []
-        if self._passed:
-            said.append(f"{self._passed:,} of {self._lines:,} lines are scored as they are: the {self._name} "
+        said, done = [], self.texts.changes
+        if done.passed:
+            said.append(f"{done.passed:,} of {done.lines:,} lines are scored as they are: the {self._name} "
                         "de-tokenizer could not have been undone on them")
-        if self._boms:
-            said.append(f"a byte order mark was dropped from {self._boms:,} of the texts")
-        if self._crlf:
-            said.append(f"{self._crlf:,} line ends of carriage return and newline were read as newlines")
-        if self._wordless:
-            passages = "passage has" if self._wordless == 1 else "passages have"
-            said.append(f"{self._wordless:,} {passages} no word after another one, and were not scored")
+        if done.boms:
+            said.append(f"a byte order mark was dropped from {done.boms:,} of the texts")
+        if done.crlf:
+            said.append(f"{done.crlf:,} line ends of carriage return and newline were read as newlines")
+        if done.wordless:
+            passages = "passage has" if done.wordless == 1 else "passages have"
+            said.append(f"{done.wordless:,} {passages} no word after another one, and were not scored")
         return said
 
     @property
@@ -111,22 +146,24 @@ class Preparation:
         return self.treatment.detokenizer
 
     def _ids(self, parts: Iterable[str], counter: GivenCounter, encode: Encode) -> Iterator[np.ndarray]:
-        text = self._chosen(_hashed(parts, counter))
+        changes = counter.changes
+        text = self._chosen(_hashed(parts, counter), changes)
         if self.treatment.clean:
-            text = self._cleaned(text)
+            text = _cleaned(text, changes)
         counter.add(text)
         done = detokenize(self._name, text)
-        self._lines += done.n_lines
-        self._passed += len(done.passed)
+        changes.lines = done.n_lines
+        changes.passed = len(done.passed)
         scored = done.text
         if self.treatment.last_word:
             scored = scored.rstrip()
             cut = _last_word(scored, text)
             counter.only(scored[cut:] if cut else "")
             if not cut:
-                self._wordless += 1
+                changes.wordless = 1
                 scored = ""
-        self._digest.update(hashlib.sha256(scored.encode()).digest())
+        counter.scored = hashlib.sha256(scored.encode()).digest()
+        self.texts.add(counter)
         ids = encode(scored)
         if not self.treatment.last_word:
             yield ids
@@ -135,7 +172,7 @@ class Preparation:
             yield ids[:n_context]
             yield ids[n_context:]
 
-    def _chosen(self, parts: Iterable[str]) -> str:
+    def _chosen(self, parts: Iterable[str], changes: Changes) -> str:
         """Return the text, or its end of `last` bytes, from the first whole character on."""
         last = self.treatment.last
         kept: deque[tuple[str, int]] = deque()
@@ -147,18 +184,18 @@ class Preparation:
             total += size
             while last is not None and held - kept[0][1] >= last:
                 held -= kept.popleft()[1]
-        self._given_bytes += total
+        changes.given_bytes = total
         text = "".join(part for part, _ in kept)
         if last is None or held <= last:
             return text
         return text.encode()[-last:].decode("utf-8", "ignore")
 
-    def _cleaned(self, text: str) -> str:
-        self._boms += text.startswith(BOM)
-        crlf = text.count("\r\n")
-        self._crlf += crlf
-        text = text.removeprefix(BOM)
-        return text.replace("\r\n", "\n") if crlf else text
+
+def _cleaned(text: str, changes: Changes) -> str:
+    changes.boms = int(text.startswith(BOM))
+    changes.crlf = text.count("\r\n")
+    text = text.removeprefix(BOM)
+    return text.replace("\r\n", "\n") if changes.crlf else text
 
 
 def _last_word(scored: str, given: str) -> int:

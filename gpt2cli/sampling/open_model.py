@@ -1,4 +1,7 @@
-"""A model made ready to run: found, checked, loaded, with its vocabulary."""
+"""A model made ready to run: found, checked, loaded, with its vocabulary.
+
+Finding it reads its shape alone, so that options which do not fit it are refused before its weights are read.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from functools import cached_property
 
 from gpt2cli.model.device import choose_device, choose_dtype, use_threads
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.model.weights import load_model, weights_sha256
+from gpt2cli.model.weights import load_model, read_config, weights_sha256
 from gpt2cli.records.checkpoint import ModelSource, resolve_model
 from gpt2cli.reporter import Reporter
 from gpt2cli.sizes import ModelShape
@@ -24,6 +27,15 @@ class ModelChoice:
     device: str = "auto"
     dtype: str = "fp32"
     threads: int | None = None
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that is there, and its shape; its weights were not read yet."""
+
+    choice: ModelChoice
+    source: ModelSource
+    shape: ModelShape
 
 
 @dataclass(frozen=True)
@@ -52,10 +64,23 @@ def open_model(choice: ModelChoice, reporter: Reporter) -> OpenModel:
 
     Raises UsageFault when it or its device is not there, BadInput when it is damaged, hostile or no GPT-2.
     """
+    return load_found(find_model(choice, reporter), reporter)
+
+
+def find_model(choice: ModelChoice, reporter: Reporter) -> FoundModel:
+    """Find a model and read its shape. Raises what open_model raises, but for damage to its weights."""
+    choose_device(choice.device)
+    choose_dtype(choice.dtype)
+    source = resolve_model(choice.path, reporter.warn)
+    return FoundModel(choice, source, read_config(source.directory)[0])
+
+
+def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
+    """Load a model that was found; see open_model."""
+    choice, directory = found.choice, found.source.directory
     device, dtype = choose_device(choice.device), choose_dtype(choice.dtype)
     use_threads(choice.threads)
-    source = resolve_model(choice.path, reporter.warn)
-    loaded = load_model(source.directory, device=device, dtype=dtype)
-    vocabulary = vocabulary_of_model(source.directory, loaded.shape.n_vocab, reporter)
-    reporter.note(f"{source.directory}: {loaded.shape.n_params:,} parameters, {choice.dtype} on {device}")
-    return OpenModel(source, loaded.model, loaded.shape, vocabulary, choice.dtype)
+    loaded = load_model(directory, device=device, dtype=dtype)
+    vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)
+    reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {choice.dtype} on {device}")
+    return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, choice.dtype)

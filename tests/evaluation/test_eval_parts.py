@@ -33,7 +33,7 @@ def run(model: Path, texts: tuple[str, ...], scratch: Path, **options: Any) -> t
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     found: Found = []
     config = EvalConfig(ModelChoice(str(model), "cpu"), (str(path),), **options)
-    return evaluate(config, Silent(), lambda kind, fields: found.append((kind, fields))), found
+    return evaluate(config, Silent(), lambda kind, fields: found.append((kind, fields)))[0], found
 
 
 def save(path: Path, *records: tuple[str, dict[str, Any]]) -> str:
@@ -124,7 +124,7 @@ def test_pieces_merge_to_the_whole(model_directory: Path, tmp_path: Path, pieces
     if not documents:
         for path in pieces:
             Path(path).write_bytes(Path(path).read_bytes().splitlines(keepends=True)[-1])
-    merged = merge_records(pieces, 50 if documents else 0, Silent())
+    (merged,) = merge_records(pieces, 50 if documents else 0, Silent())
     assert merged.pop("merged") == {"pieces": 3, "text_sha256": "over documents" if documents else "over pieces"}
     assert (merged.pop("text_sha256") == whole.pop("text_sha256")) == documents
     assert set(merged) == set(whole)
@@ -140,7 +140,7 @@ def test_pieces_merge_to_the_whole(model_directory: Path, tmp_path: Path, pieces
 
 
 def test_sums_of_the_same_documents_merge_to_the_last_bits(tmp_path: Path, pieces: list[str]) -> None:
-    merged = merge_records(pieces, 0, Silent())
+    (merged,) = merge_records(pieces, 0, Silent())
     documents = DocumentSums()
     for line in (line for path in pieces for line in Path(path).read_text().splitlines()):
         record = json.loads(line)
@@ -157,7 +157,7 @@ def test_sums_of_the_same_documents_merge_to_the_last_bits(tmp_path: Path, piece
     ({"model_sha256": "0" * 64}, "differ in model_sha256"),
     ({"tokenizer_sha256": "0" * 64}, "differ in tokenizer_sha256"),
     ({"dtype": "bf16"}, "differ in dtype"),
-    ({"protocol": {"name": "sliding", "context": 8}}, "differ in protocol"),
+    ({"protocol": {"name": "sliding", "context": 8}}, r"protocol: context \(32 and 8\), stride \(16 and nothing\), w"),
     ({"units_sha256": "0" * 64}, "with --count-from and others not"),
     ({}, "are of the same text"),
 ])

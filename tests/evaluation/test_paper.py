@@ -33,7 +33,7 @@ PASSAGES = ("the ship was late so he waited for the ship", "one word after\nanot
 
 def run(model: Path, path: Path, name: str, reporter: Silent | None = None, **options: Any) -> dict[str, Any]:
     config = EvalConfig(ModelChoice(str(model), "cpu"), (str(path),), protocol=f"paper-{name}", **options)
-    return evaluate(config, reporter or Silent())
+    return evaluate(config, reporter or Silent())[0]
 
 
 def write(path: Path, text: str) -> Path:
@@ -63,7 +63,7 @@ def test_words_are_counted_before_and_scored_after(model_directory: Path, tmp_pa
     record = run(model_directory, write(tmp_path / "a.txt", text), name)
     scored = detokenize(style, text).text
     plain = evaluate(EvalConfig(ModelChoice(str(model_directory), "cpu"), (str(write(tmp_path / "b.txt", scored)),)),
-                     Silent())
+                     Silent())[0]
     assert record["nll_nats"] == pytest.approx(plain["nll_nats"], rel=1e-9)
     assert scored != text
     assert (record["n_words"], record["n_bytes"], record["n_tokens"]) == (words, len(text), plain["n_tokens"])
@@ -213,7 +213,7 @@ def test_a_detokenizer_works_with_any_protocol(model_directory: Path, tmp_path: 
     path = write(tmp_path / "a.txt", WIKI)
     config = EvalConfig(ModelChoice(str(model_directory), "cpu"), (str(path),), protocol="harness",
                         detokenizer="wikitext")
-    record = evaluate(config, Silent())
+    record = evaluate(config, Silent())[0]
     assert record["protocol"]["detokenizer"] == "wikitext"
     assert record["n_bytes"] == len(WIKI)
     assert record["scored_text_sha256"] == digest(detokenize("wikitext", WIKI).text)
@@ -241,7 +241,7 @@ def test_records_of_pieces_merge_beside_the_published_row(model_directory: Path,
         paths.append(tmp_path / f"{number}.jsonl")
         paths[-1].write_bytes(encode_record("gpt2.eval", record))
     whole = run(model_directory, write(tmp_path / "b.txt", "He didn 't go .\nShe did .\n"), "1bw")
-    merged = merge_records([str(path) for path in paths], 0, Silent())
+    (merged,) = merge_records([str(path) for path in paths], 0, Silent())
     assert merged["word_ppl"] == pytest.approx(whole["word_ppl"], rel=1e-6)
     assert (merged["published"], merged["metric"]) == (whole["published"], "word_ppl")
 

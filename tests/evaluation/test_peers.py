@@ -62,7 +62,8 @@ def awkward(tmp_path: Path) -> Path:
 
 
 def ours(model: Path, path: Path, protocol: str, **settings: Any) -> dict[str, Any]:
-    return evaluate(EvalConfig(ModelChoice(str(model), "cpu"), (str(path),), protocol=protocol, **settings), Silent())
+    config = EvalConfig(ModelChoice(str(model), "cpu"), (str(path),), protocol=protocol, **settings)
+    return evaluate(config, Silent())[0]
 
 
 def their_results(peer: HFLM, path: Path, scratch: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ TEXTS = (
 
 def run(model: Path, *paths: Path, reporter: Silent | None = None, **options) -> dict:
     config = EvalConfig(ModelChoice(str(model), "cpu"), tuple(str(path) for path in paths), **options)
-    return evaluate(config, reporter or Silent())
+    return evaluate(config, reporter or Silent())[0]
 
 
 def reference_nll(model_directory: Path, text: str, context: int, stride: int) -> tuple[float, int]:
@@ -108,7 +108,7 @@ def test_the_batch_size_changes_nothing(model_directory: Path, files: list[Path]
 def test_bf16_is_near_and_says_so(model_directory: Path, files: list[Path]) -> None:
     exact = run(model_directory, *files)
     config = EvalConfig(ModelChoice(str(model_directory), "cpu", "bf16"), tuple(map(str, files)))
-    rounded = evaluate(config, Silent())
+    rounded = evaluate(config, Silent())[0]
     assert (exact["dtype"], rounded["dtype"]) == ("fp32", "bf16")
     assert 0 < abs(rounded["nll_nats"] / exact["nll_nats"] - 1) < 0.01
 
