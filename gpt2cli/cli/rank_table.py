@@ -30,11 +30,12 @@ class RankTable:
         self._line(f"{'rank':>7} {'p':>8} {'nats':>7} {'entropy':>7}  token; the model's likeliest")
         rows = zip(tokens.ids.tolist(), tokens.ranks.tolist(), tokens.nll_nats.tolist(), tokens.entropies.tolist(),
                    tokens.top_ids.tolist(), tokens.top_nll.tolist(), strict=True)
-        for token, rank, nll, entropy, top_ids, top_nll in rows:
+        characters = self._characters(tokens.ids.tolist())
+        for place, (token, rank, nll, entropy, top_ids, top_nll) in enumerate(rows):
             likeliest = "  ".join(f"{self._label(other)} {math.exp(-cost):.2g}"
                                   for other, cost in zip(top_ids, top_nll, strict=True))
-            self._line(f"{rank:>7} {math.exp(-nll):>8.2g} {nll:>7.2f} {entropy:>7.2f}  {self._label(token):<16}"
-                       f" {likeliest}")
+            self._line(f"{rank:>7} {math.exp(-nll):>8.2g} {nll:>7.2f} {entropy:>7.2f}  "
+                       f"{self._label(token) + characters.get(place, ''):<16} {likeliest}")
         if len(tokens) < document.tally.n_tokens:
             more = document.tally.n_tokens - len(tokens)
             self._line(f"... and {more:,} more tokens, which are counted (--max-tokens)")
@@ -53,6 +54,13 @@ class RankTable:
         for line in count_lines(tally):
             self._line(line)
         self._line("")
+
+    def _characters(self, ids: list[int]) -> dict[int, str]:
+        """Return, by the place of its last token, what several tokens make together."""
+        from gpt2cli.detection.characters import character_groups, visible
+
+        return {group.stop - 1: f" = {visible(group.text)}" for group in character_groups(ids, self._token_bytes)
+                if group.stop - group.first > 1}
 
     def _label(self, token: int) -> str:
         from gpt2cli.detection.characters import token_label

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gpt2cli.detection.rank_tally import RankTally
     from gpt2cli.detection.ranks import DocumentRanks, RankedBy
 
-STYLES = ("black on #d3e8f6", "black on #fbe48f", "black on #f5ab73 underline", "black on #c99be0 bold underline")
+STYLES = ("black on #d3e8f6", "black on #fbe48f", "black on #f19c5b underline", "black on #c99be0 bold underline")
 """Of each class of ranks: told apart by lightness and lines too, for eyes and terminals that do not tell hues."""
 
 

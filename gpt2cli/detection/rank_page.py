@@ -26,7 +26,7 @@ MAX_DOCUMENTS = 500
 """Most documents whose text is on a page; the counts are of all."""
 _FILES = Path(__file__).parent / "page"
 _CLASSES = "abcd"
-_DRAWN = "The dark marks: what the model's own draws (temperature 1, any token) would give in the same places."
+_DRAWN = "The marks: what the model's own draws (temperature 1, any token) would give in the same places."
 
 
 class PageSink:
@@ -67,7 +67,7 @@ def _page(by: RankedBy, documents: list[DocumentRanks], total: RankTally, n_docu
            f"<title>Token ranks under {name}</title>\n<style>{style}</style>\n</head>\n<body>\n")
     yield _header(by, name, total, n_documents)
     if n_documents > 1:
-        yield f"<h2>All {n_documents:,} documents</h2>\n{_counts(total)}"
+        yield f"<h2>All {n_documents:,} documents</h2>\n{_counts(total)}{_charts(total)}"
     yield '<div class="beside">\n<main>\n'
     data = _Data(by)
     for document in documents:
@@ -106,11 +106,16 @@ def _counts(tally: RankTally) -> str:
             f"<td>{_percent(expected)}</td></tr>\n"
             for kind, label, count, (share, expected) in zip(_CLASSES, CLASS_NAMES, tally.classes.tolist(), shares,
                                                              strict=True)]
-    of_max, entropies = fields["p_of_max"], fields["entropy_nats"]
     return (f'<table class="ranks"><caption>Where the text\'s tokens stood in the model\'s order. {_DRAWN}</caption>'
             '<thead><tr><th scope="col"></th><th scope="col" class="bar"></th><th scope="col">tokens</th>'
             '<th scope="col">share</th><th scope="col">own draws</th></tr></thead>\n'
-            f'<tbody>{"".join(rows)}</tbody></table>\n<p>{escape(comparison(tally))}</p>\n<div class="charts">'
+            f'<tbody>{"".join(rows)}</tbody></table>\n<p>{escape(comparison(tally))}</p>\n')
+
+
+def _charts(tally: RankTally) -> str:
+    fields = tally.as_fields()
+    of_max, entropies = fields["p_of_max"], fields["entropy_nats"]
+    return ('<div class="charts">'
             + column_chart(of_max["shares"], of_max["expected_shares"], _edges(FRACTIONS, FRACTIONS),
                            "Probability over that of the likeliest token")
             + column_chart(entropies["shares"], None, _edges(len(entropies["shares"]), 1),
@@ -128,7 +133,6 @@ def _percent(share: float) -> str:
 def _document(document: DocumentRanks, data: _Data, *, alone: bool) -> str:
     number, shown, all_of_it = document.number + 1, len(document.tokens), document.tally.n_tokens
     title = "The text" if alone else f"Document {number:,}"
-    counts = _counts(document.tally)
     cut = (f'<p class="cut">The first {shown:,} of {all_of_it:,} tokens are shown; the counts are of all '
            "(--max-tokens).</p>\n" if shown < all_of_it else "")
     groups = list(character_groups(document.tokens.ids.tolist(), data.by.token_bytes))
@@ -136,10 +140,10 @@ def _document(document: DocumentRanks, data: _Data, *, alone: bool) -> str:
     classes = rank_classes(document.tokens.ranks)
     spans = [f'<span class="{_CLASSES[classes[group.first:group.stop].max()]}">{_markup(group.text)}</span>'
              for group in groups]
-    return (f"<section><h2>{title}</h2>\n{counts}{cut}"
+    return (f"<section><h2>{title}</h2>\n{_counts(document.tally)}{cut}"
             f'<div class="text" dir="auto" tabindex="0" role="group" aria-label="Text of document {number:,}; arrow '
             f'keys go from token to token">{"".join(spans)}</div>\n'
-            f'<p class="quiet">sha256 {document.id}</p></section>\n')
+            f'{_charts(document.tally)}<p class="quiet">sha256 {document.id}</p></section>\n')
 
 
 def _markup(text: str) -> str:

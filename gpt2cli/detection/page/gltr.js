@@ -27,10 +27,9 @@
     return (number >= 0.01 ? number.toPrecision(3) : number.toExponential(1)) + " %";
   };
 
-  const describe = (found, token, several) => {
+  const describe = (found, token) => {
     const p = Math.exp(-found.nll[token]);
     const parts = [make("h2", words[found.word[token]])];
-    if (several) parts.push(make("p", "one of " + several + " tokens that make up what is shown", "bytes"));
     parts.push(make("p", "rank " + found.rank[token].toLocaleString("en") + " of " + size.toLocaleString("en") +
       ", probability " + percent(p)));
     parts.push(make("p", found.nll[token].toFixed(2) + " nats; entropy of the prediction " +
@@ -53,7 +52,8 @@
     const number = texts.indexOf(text), found = documents[number], { list } = spansOf(text);
     const first = found.starts[place], stop = place + 1 < found.starts.length ? found.starts[place + 1] : found.word.length;
     const parts = [];
-    for (let token = first; token < stop; token += 1) parts.push(...describe(found, token, stop - first > 1 ? stop - first : 0));
+    if (stop - first > 1) parts.push(make("p", list[place].textContent + " is made of " + (stop - first) + " tokens:"));
+    for (let token = first; token < stop; token += 1) parts.push(...describe(found, token));
     panel.replaceChildren(...parts);
     panel.classList.add("open");
     panel.scrollTop = 0;
