@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.console import Console
+from gpt2cli.cli.console import Console, say
 from gpt2cli.cli.options import AnyPath, Count, Real, device_option, force_option, output_option, threads_option
 from gpt2cli.errors import UsageFault
 
@@ -107,5 +107,6 @@ def report(
     config = ReportConfig(detector, human, generated, lengths, rates, prevalences, model, device, threads)
     with open_output(output, force=force) as stream:
         records = measure(config, stream, console, end=output == "-")
-    for line in lines_of(records):
-        click.echo(line, err=True)
+    if not click.get_current_context().meta.get("gpt2.quiet"):
+        for line in lines_of(records):
+            say(line)

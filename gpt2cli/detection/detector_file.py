@@ -1,7 +1,7 @@
 """A detector in one file without pickle: a safetensors file whose metadata is one JSON text, sealed by a sha256.
 
-`gpt2.detector` in the metadata holds schema, settings, counts and the sha256 over the canonical JSON of all the others
-followed by the data. Every array, its type and its place follow from that; what says otherwise is refused.
+`gpt2.detector` in the metadata holds schema, settings, counts and the sha256 of the whole file as it is with 64 zeros
+in the place of that sha256. Which arrays there are, and their types, follow from the method.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ KIND, VERSION = "gpt2.detector", 1
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 29
 MAX_TERMS = 1 << 21
+_NO_SEAL = b"0" * 64
 _DTYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "U8": np.dtype("u1")}
 
 
@@ -50,16 +51,17 @@ def encode_detector(detector: Detector) -> bytes:
         info |= {"direction": rule.direction, "model": rule.name, "model_sha256": rule.model_sha256,
                  "tokenizer_sha256": rule.tokenizer_sha256}
     data = b"".join(array.astype(_DTYPES[_dtype(name)]).tobytes() for name, array in arrays.items())
-    info["sha256"] = _seal(info, data)
-    header: dict[str, Any] = {"__metadata__": {KIND: _canonical(info).decode()}}
+    info["sha256"] = _NO_SEAL.decode()
+    header: dict[str, Any] = {"__metadata__": {KIND: json.dumps(info, allow_nan=False, separators=(",", ":"))}}
     end = 0
     for name, array in arrays.items():
         dtype = _dtype(name)
         begin, end = end, end + len(array) * _DTYPES[dtype].itemsize
         header[name] = {"dtype": dtype, "shape": [len(array)], "data_offsets": [begin, end]}
-    text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data
+    content = len(text).to_bytes(8, "little") + text + data
+    return content.replace(_NO_SEAL, hashlib.sha256(content).hexdigest().encode(), 1)
 
 
 def read_detector(path: str) -> Detector:
@@ -73,9 +75,10 @@ def read_detector(path: str) -> Detector:
 
 def decode_detector(stream: BinaryIO, name: str) -> Detector:
     """Read a detector from an open stream; see read_detector."""
-    content = stream.read(MAX_BYTES + 1)
-    if not content[8:].startswith(DETECTOR_START):
+    content = stream.read(8 + len(DETECTOR_START))
+    if content[8:] != DETECTOR_START:
         raise BadInput(f"{name} is no detector; gpt2 detect train makes one")
+    content += stream.read(MAX_BYTES)
     if len(content) > MAX_BYTES:
         raise BadInput(f"{name} is longer than {MAX_BYTES:,} bytes, which no detector is")
     length = int.from_bytes(content[:8], "little")
@@ -84,7 +87,7 @@ def decode_detector(stream: BinaryIO, name: str) -> Detector:
     check_safetensors(io.BytesIO(content), name, len(content))
     header, data = parse_line(content[8 : 8 + length], f"{name}: its header"), content[8 + length :]
     info = _info(header, name)
-    if info.get("sha256") != _seal({key: value for key, value in info.items() if key != "sha256"}, data):
+    if not _is_sealed(content, 8 + length, info.get("sha256")):
         raise BadInput(f"{name} is damaged or was changed: it is not what its sha256 says; train it again")
     try:
         return _detector(info, _arrays(header, data))
@@ -181,9 +184,9 @@ def _dtype(name: str) -> str:
     return "U8" if name in ("known", "terms") else "F64"
 
 
-def _canonical(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _seal(info: dict[str, Any], data: bytes) -> str:
-    return hashlib.sha256(_canonical(info) + data).hexdigest()
+def _is_sealed(content: bytes, header_end: int, seal: object) -> bool:
+    if not isinstance(seal, str) or len(seal) != len(_NO_SEAL) or not seal.isascii():
+        return False
+    place = content.find(seal.encode(), 0, header_end)
+    blank = content[:place] + _NO_SEAL + content[place + len(seal) :]
+    return place >= 0 and hashlib.sha256(blank).hexdigest() == seal

@@ -24,8 +24,8 @@ SETTING = ("temperature", "top_k", "top_p")
 """Fields of a gpt2.sample/1 record that say how it was drawn."""
 _EDGES = " \t\n\r\f\v\ufffd"
 _WORD = re.compile(r"\S+")
-KEPT = 0.9
-"""Share of either side's texts that are long enough for the number of words that is chosen where none is given."""
+SHORT = 0.1
+"""Share of either side's texts that may be too short for the number of words that is chosen where none is given."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ def cut_all(texts: Iterable[Text], words: int | None) -> list[Text]:
 
 
 def common_words(human: list[Text], generated: list[Text]) -> int:
-    """Return the largest number of words that KEPT of the texts on either side have."""
+    """Return the largest number of words that all but SHORT of the texts on either side have."""
     return max(1, min(_enough(human), _enough(generated)))
 
 
 def _enough(texts: list[Text]) -> int:
     lengths = sorted(text.n_words for text in texts)
-    return lengths[int(len(lengths) * (1 - KEPT))]
+    return lengths[int(len(lengths) * SHORT)]
 
 
 def _of_lines(batch: LineBatch, tally: DocumentTally) -> Iterator[Text]:
