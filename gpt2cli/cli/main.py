@@ -33,10 +33,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval-ppl": ("model", "eval_ppl", "Perplexity and bits per byte by a named protocol."),
     "eval-tasks": ("model", "eval_tasks", "Accuracy and more on tasks, few-shot or not."),
     "eval-diff": ("model", "eval_diff", "Is one evaluation better than another, item by item."),
+    "eval-text": ("model", "eval_text", "Quality of generated text: diversity, repetition, likeness."),
     "sample": ("model", "sample", "Generate text."),
     "detect": ("model", "detect", "Tell generated text from human text, and say how surely."),
     "fit-scaling": ("study", "fit_scaling", "Fit a scaling law to runs and plan by it."),
     "plot": ("study", "plot", "Draw metrics, fits and evaluations, as a file or in the terminal."),
+    "overlap": ("study", "overlap", "How much of a test set stands in the training text."),
     "verify": ("study", "verify", "Check artefacts against their digests."),
     "help": ("study", "help", "Show a man page."),
 }

@@ -21,12 +21,15 @@ ARROWS = {
     "sampling": GROUND | {"tokens", "model"},
     "training": GROUND | {"tokens", "model"},
     "evaluation": GROUND | {"tokens", "model", "sampling"},
+    "quality": GROUND | {"tokens", "sampling", "evaluation"},
     "detection": GROUND | {"tokens", "model", "sampling", "evaluation"},
-    "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation", "detection"},
+    "overlap": GROUND | {"tokens"},
+    "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation", "detection",
+                   "quality", "overlap"},
     "__main__": {"cli"},
 }
 """What each part may import besides itself."""
-NO_TORCH = ("webtext", "scaling")
+NO_TORCH = ("webtext", "scaling", "overlap")
 ONLY_IN_CLI = {"click", "rich"}
 LIGHT = {"click", "gpt2cli.cli", "gpt2cli.errors", "gpt2cli.sizes", "gpt2cli"}
 """What a module of the cli may import at its top, besides the standard library."""

@@ -1,0 +1,1 @@
+"""Quality of generated text: diversity, repetition, likelihood under another model, nearness to references."""
