@@ -21,7 +21,7 @@ from gpt2cli.evaluation.protocols import settle
 from gpt2cli.evaluation.scoring import Scorer, WindowScores
 from gpt2cli.evaluation.texts import EvaluatedText, Texts
 from gpt2cli.reporter import Reporter
-from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
+from gpt2cli.sampling.open_model import ModelChoice, OpenModel, find_model, load_found
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ def rank_texts(config: RankConfig, sinks: Sequence[Sink], reporter: Reporter) ->
 
     Raises BadInput where there is no text, and what open_model and Texts.documents raise.
     """
-    opened = open_model(config.model, reporter)
-    protocol = settle("sliding", opened.shape.n_ctx, config.context, config.stride)
+    found = find_model(config.model, reporter)
+    protocol = settle("sliding", found.shape.n_ctx, config.context, config.stride)
+    opened = load_found(found, reporter)
     texts = Texts(config.paths, config.form, config.split, opened.encoder, protocol)
     wanted = Wanted(min(config.top, opened.shape.n_vocab), RANK_BOUNDS, FRACTIONS)
     budget = (config.batch or 1) * protocol.context if config.batch else max(BATCH_TOKENS, protocol.context)
