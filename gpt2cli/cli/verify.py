@@ -142,6 +142,10 @@ def _verdict_on_stream(stream: io.BufferedReader, name: str, quick: bool, size: 
     kind = kinds.kind_of_start(start, name)
     if kind == kinds.SHARD:
         return verify_shard_quickly(Path(name)) if quick and regular else verify_shard(cast(BinaryIO, stream), name)
+    if kind == kinds.BLOOM:
+        from gpt2cli.overlap.check_bloom import verify_bloom
+
+        return verify_bloom(cast(BinaryIO, stream), name, quick and regular)
     if kind == kinds.RECORDS:
         return verify_records(stream, name)
     if kind == kinds.VOCABULARY:

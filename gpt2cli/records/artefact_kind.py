@@ -13,6 +13,9 @@ from gpt2cli.records.streams import SKIPPABLE_MAGICS, ZSTD_MAGIC
 
 SHARD, SHARD_SET, RECORDS, CHECKPOINT, MODEL, WEIGHTS, VOCABULARY, RUN_DIRECTORY, DETECTOR = (
     "shard", "shard set", "records", "checkpoint", "model", "weights", "vocabulary", "run", "detector")
+BLOOM = "Bloom filter"
+BLOOM_START = b"gpt2-bloom/1\n"
+"""The first line of a Bloom filter of n-grams."""
 MISSING, UNREADABLE, EMPTY, UNKNOWN = "missing", "unreadable", "empty", "unknown"
 DETECTOR_START = b'{"__metadata__":{"gpt2.detector":'
 """What a detector, which is a safetensors file, has after its first 8 bytes."""
@@ -67,6 +70,8 @@ def kind_of_start(start: bytes, name: str) -> str:
         return EMPTY
     if start[:4] == HEADER_MAGIC.to_bytes(4, "little"):
         return SHARD
+    if start.startswith(BLOOM_START):
+        return BLOOM
     if start[8:].startswith(DETECTOR_START):
         return DETECTOR
     plain = name.removesuffix(".zst")

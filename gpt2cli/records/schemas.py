@@ -25,6 +25,8 @@ SCHEMAS = MappingProxyType(
         "gpt2.gltr": (1, ("document", "id", "n_tokens", "nll_nats_per_token", "entropy_nats_per_token", "ranks",
                           "tokens")),
         "gpt2.overlap": (1, ("document", "id", "n_grams", "n_overlap", "overlap")),
+        "gpt2.overlap-passage": (1, ("test", "document", "id", "n_words", "start", "stop", "text",
+                                     "n_train_documents", "train")),
         "gpt2.overlap-set": (1, ("n", "n_documents", "n_grams", "n_overlap", "overlap", "n_distinct",
                                  "n_distinct_overlap", "n_documents_with_overlap", "train", "method")),
         "gpt2.text-quality": (1, ("set", "measures", "n_documents", "unit", "text_sha256")),
