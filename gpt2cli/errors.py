@@ -41,3 +41,8 @@ class Interrupted(Exception):
 
 class StdoutGone(Exception):
     """The reader of standard output went away. Not an OSError, so nothing mistakes it for a failed disk."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun for such a sentence: "1 document", "2,000 documents"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

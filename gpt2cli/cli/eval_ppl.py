@@ -24,6 +24,7 @@ from gpt2cli.cli.options import (
     output_option,
     threads_option,
 )
+from gpt2cli.errors import counted
 
 PROTOCOLS = ("sliding", "disjoint", "harness", "hf-docs", "paper-wikitext2", "paper-wikitext103", "paper-ptb",
              "paper-enwik8", "paper-text8", "paper-1bw", "paper-lambada")
@@ -115,16 +116,15 @@ def _pieces(ctx: click.Context, model: str | None, files: tuple[str, ...]) -> li
 def _summary(record: dict[str, Any]) -> list[str]:
     error = "" if record["stderr"] is None else f" (standard error {record['stderr']:.4f})"
     empty = f", {record['n_empty_documents']:,} of them empty" if record["n_empty_documents"] else ""
-    documents = "document" if record["n_documents"] == 1 else "documents"
     protocol = record["protocol"]
     beside = (published_table(protocol["name"].removeprefix("paper-"), record[record["metric"]], record["metric"],
                               record["published"]) if "published" in record else [])
     return [
         f"perplexity {_number(record['ppl'])} a token, {_number(record['word_ppl'])} a word; "
         f"{_number(record['bits_per_byte'])} bits a byte; {record['nll_nats_per_token']:.4f} nats a token{error}",
-        f"{record['n_tokens']:,} tokens, {record['n_words']:,} words, {record['n_bytes']:,} bytes in "
-        f"{record['n_documents']:,} {documents}{empty}; {protocol['name']} windows, context {protocol['context']}, "
-        f"stride {protocol['stride']}",
+        f"{counted(record['n_tokens'], 'token')}, {counted(record['n_words'], 'word')}, "
+        f"{counted(record['n_bytes'], 'byte')} in {counted(record['n_documents'], 'document')}{empty}; "
+        f"{protocol['name']} windows, context {protocol['context']}, stride {protocol['stride']}",
         *beside,
     ]
 

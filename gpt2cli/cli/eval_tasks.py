@@ -8,6 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
+from gpt2cli.cli.exclusion import exclude_overlap_option, exclusion_choice, max_overlap_option
 from gpt2cli.cli.options import (
     Count,
     device_option,
@@ -36,16 +37,19 @@ from gpt2cli.cli.task_table import lines_of_task
               help="Seed of drawn examples and of the bootstrap.")
 @click.option("--batch", type=Count(1), metavar="TOKENS",
               help="Positions computed together, default 8,192: speed and memory, not the result.")
+@exclude_overlap_option("items")
+@max_overlap_option()
 @dtype_option("; bf16 is faster and may change a close choice")
 @device_option()
 @threads_option()
 @output_option()
 @force_option()
-@click.pass_obj
+@click.pass_context
 def command(
-    console: Console, model: str | None, tasks: tuple[str, ...], preset: str | None, num_fewshot: int | None,
-    limit: int | None, summary: bool, text: bool, bootstrap: int, seed: int, batch: int | None, dtype: str,
-    device: str, threads: int | None, output: str, force: bool,
+    ctx: click.Context, model: str | None, tasks: tuple[str, ...], preset: str | None, num_fewshot: int | None,
+    limit: int | None, summary: bool, text: bool, bootstrap: int, seed: int, batch: int | None,
+    exclude_overlap: str | None, max_overlap: float | None, dtype: str, device: str, threads: int | None, output: str,
+    force: bool,
 ) -> None:
     """Score MODEL on tasks: multiple choice, likelihood, last words, blanks.
 
@@ -57,9 +61,10 @@ def command(
     from gpt2cli.records.streams import open_output
     from gpt2cli.sampling.open_model import ModelChoice
 
+    console: Console = ctx.obj
     config = TasksConfig(
         ModelChoice(model, device, dtype, threads), tasks, limit, num_fewshot, seed, bootstrap,
-        batch or BATCH_POSITIONS, text, preset,
+        batch or BATCH_POSITIONS, text, preset, exclusion_choice(ctx, exclude_overlap, max_overlap),
     )
     done: list[dict[str, Any]] = []
     with open_output(output, force=force) as stream:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, UsageFault, counted
 from gpt2cli.evaluation.corpus_answers import PROBABILITIES, answers_for
 from gpt2cli.evaluation.paired import Difference, Resampling, corpus_difference, mcnemar, ratio_difference
 from gpt2cli.evaluation.paired_records import (
@@ -78,7 +78,8 @@ def _of_task(task: str, a: Evaluation, b: Evaluation, drawing: Resampling, repor
     facts = _Facts(a.tasks.get(task, {}), b.tasks.get(task, {}), drawing)
     otherwise = sum(x.asked != y.asked for x, y in both if x.asked is not None and y.asked is not None)
     if otherwise:
-        reporter.warn(f"task {task}: {otherwise:,} of {len(both):,} items were asked in other words "
+        verb = "was" if otherwise == 1 else "were"
+        reporter.warn(f"task {task}: {otherwise:,} of {counted(len(both), 'item')} {verb} asked in other words "
                       f"(examples, template or length)")
     facts.say_conditions(f"task {task}", reporter)
     if any(x.data is None or y.data is None for x, y in both):

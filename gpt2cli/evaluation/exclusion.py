@@ -77,8 +77,8 @@ class Exclusion:
                               if len(texts) == 1 else "") + "raise --max-overlap")
         return DocumentRun(self._found.name, texts)
 
-    def of_task(self, name: str, items: Sequence[TextOfItem]) -> frozenset[int]:
-        """Return the numbers of the items that are left out.
+    def of_task(self, name: str, items: Sequence[TextOfItem]) -> dict[int, Measured]:
+        """Return each item's overlap by its number.
 
         The overlap names the task and its items; or its documents are the items' texts, in order. Raises BadInput when
         it was measured on other items, and when none would be left.
@@ -92,12 +92,11 @@ class Exclusion:
             measured = [run.take(item.id) for item in items]
         else:
             measured = [self._of_item(own, name, item) for item in items]
-        excluded = frozenset(item.number for item, each in zip(items, measured, strict=True) if self.excludes(each))
-        if len(excluded) == len(items):
+        if all(self.excludes(each) for each in measured):
             raise BadInput(f"task {name}: {_overlap_of_all(len(items), 'item')} more than {self._max_overlap:g} of "
                            f"{self._found.whole['n']}-grams in the training text, so no clean one is left; raise "
                            "--max-overlap")
-        return excluded
+        return {item.number: each for item, each in zip(items, measured, strict=True)}
 
     def _of_item(self, own: Mapping[int, Measured], name: str, item: TextOfItem) -> Measured:
         if item.number not in own:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt2cli.errors import counted
 from gpt2cli.evaluation.detokenize import detokenize, style_named
 from gpt2cli.evaluation.units import UnitCounter, Units
 
@@ -130,15 +131,18 @@ class Preparation:
         """Return what a careful person should be told."""
         said, done = [], self.texts.changes
         if done.passed:
-            said.append(f"{done.passed:,} of {done.lines:,} lines are scored as they are: the {self._name} "
-                        "de-tokenizer could not have been undone on them")
+            verb, it = ("is scored as it is", "it") if done.passed == 1 else ("are scored as they are", "them")
+            said.append(f"{done.passed:,} of {counted(done.lines, 'line')} {verb}: the {self._name} de-tokenizer could "
+                        f"not have been undone on {it}")
         if done.boms:
-            said.append(f"a byte order mark was dropped from {done.boms:,} of the texts")
+            texts = "a text" if done.boms == 1 else f"{done.boms:,} of the texts"
+            said.append(f"a byte order mark was dropped from {texts}")
         if done.crlf:
-            said.append(f"{done.crlf:,} line ends of carriage return and newline were read as newlines")
+            verb = "was read as a newline" if done.crlf == 1 else "were read as newlines"
+            said.append(f"{counted(done.crlf, 'line end')} of carriage return and newline {verb}")
         if done.wordless:
-            passages = "passage has" if done.wordless == 1 else "passages have"
-            said.append(f"{done.wordless:,} {passages} no word after another one, and were not scored")
+            has, was = ("has", "was") if done.wordless == 1 else ("have", "were")
+            said.append(f"{counted(done.wordless, 'passage')} {has} no word after another one, and {was} not scored")
         return said
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, counted
 from gpt2cli.evaluation.task import Doc, Task
 
 SEED = 1234
@@ -55,5 +55,6 @@ class Examples:
 
     def _enough(self, there: int) -> None:
         if there < self._number:
-            raise BadInput(f"{self._task.where}: {self._number} examples were asked for, and there are "
-                           f"{max(0, there)} to choose from")
+            was, there_is = "was" if self._number == 1 else "were", "is" if there == 1 else "are"
+            raise BadInput(f"{self._task.where}: {counted(self._number, 'example')} {was} asked for, and there "
+                           f"{there_is} {max(0, there)} to choose from")

@@ -77,6 +77,10 @@ def _check_plain(docs: tuple[Doc, ...], question: str, fields: list[str]) -> Non
             raise BadInput(f"{doc.where} has no field {missing!r}")
         if not isinstance(doc.fields[question], str):
             raise BadInput(f"{doc.where}: its {question} is no text")
+        label = doc.fields.get("label") if "label" in fields else None
+        if isinstance(label, bool) or (isinstance(label, list) and any(isinstance(each, bool) for each in label)):
+            raise BadInput(f"{doc.where}: its label is true or false, which names no choice; write the number of the "
+                           "right one from 0, or its text in quotes")
 
 
 def task_of_yaml(path: str) -> Task:

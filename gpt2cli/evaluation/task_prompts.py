@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, counted
 from gpt2cli.evaluation.task import Doc, Item, Request, Task
 from gpt2cli.evaluation.task_data import Split
 from gpt2cli.evaluation.task_templates import Templates
@@ -194,7 +194,8 @@ def _answer(target: Any, choices: tuple[str, ...] | None, doc: Doc) -> str | Non
 
 def _chosen(choices: tuple[str, ...] | None, index: int, doc: Doc) -> str:
     if not choices or not 0 <= index < len(choices):
-        raise BadInput(f"{doc.where}: its label is {index}, and it has {len(choices or ())} choices, counted from 0")
+        there = counted(len(choices or ()), "choice")
+        raise BadInput(f"{doc.where}: its label is {index}, and it has {there}, counted from 0")
     return choices[index]
 
 
@@ -209,7 +210,7 @@ def _label(value: Any, choices: tuple[str, ...], doc: Doc) -> int | tuple[int, .
 def _index(value: Any, choices: tuple[str, ...], doc: Doc) -> int:
     if isinstance(value, str):
         if value not in choices:
-            raise BadInput(f"{doc.where}: its answer {value[:60]!r} is none of its {len(choices)} choices")
+            raise BadInput(f"{doc.where}: its answer {value[:60]!r} is none of its {counted(len(choices), 'choice')}")
         return choices.index(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -10,22 +10,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.evaluation.clean_items import CleanItems
+from gpt2cli.evaluation.exclusion import ExclusionChoice, TextOfItem, open_exclusion
 from gpt2cli.evaluation.last_word import answer_by_last_token, answer_by_last_word
-from gpt2cli.evaluation.paper_tasks.catalogue import preset_task
+from gpt2cli.evaluation.paper_tasks.catalogue import preset_task, takes_data
 from gpt2cli.evaluation.paper_tasks.preset import Source
-from gpt2cli.evaluation.published import beside_published
 from gpt2cli.evaluation.task import Doc, Item, Result, Task
 from gpt2cli.evaluation.task_data import Split, read_split, split_of
 from gpt2cli.evaluation.task_fewshot import Examples
 from gpt2cli.evaluation.task_file import load_task
-from gpt2cli.evaluation.task_generation import answer_by_generation, generation_protocol, ready_to_generate
+from gpt2cli.evaluation.task_generation import answer_by_generation, ready_to_generate
 from gpt2cli.evaluation.task_likelihood import answer_by_likelihood
 from gpt2cli.evaluation.task_machine import Machine
-from gpt2cli.evaluation.task_metrics import AGGREGATIONS, summarise
+from gpt2cli.evaluation.task_metrics import AGGREGATIONS
 from gpt2cli.evaluation.task_prompts import Prompts
+from gpt2cli.evaluation.task_texts import OwnTexts
+from gpt2cli.evaluation.task_totals import Settings, Totals, asked_sha256
 from gpt2cli.records.provenance import json_sha256
 from gpt2cli.reporter import Reporter
-from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
+from gpt2cli.sampling.open_model import ModelChoice, OpenModel, find_model, load_found
 from gpt2cli.tokens.unicode_loss import UnicodeLoss
 
 BATCH_POSITIONS = 8192
@@ -51,6 +54,7 @@ class TasksConfig:
 
     num_fewshot: None leaves it to each task. resamples: of the bootstrap, 0 for none. budget: positions computed
     together. text: put what was asked into the item records. preset: the paths are its data files, and not task files.
+    exclude: what is left out of a second, clean score.
     """
 
     model: ModelChoice = field(default_factory=ModelChoice)
@@ -62,12 +66,15 @@ class TasksConfig:
     budget: int = BATCH_POSITIONS
     text: bool = False
     preset: str | None = None
+    exclude: ExclusionChoice | None = None
 
 
 def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
     """Yield ("gpt2.item", fields) of each record of each task and ("gpt2.task", fields) after a task's last one.
 
-    Raises BadInput for a task file, data or model that is not sound, and UsageFault for what is not there.
+    With an exclusion a second gpt2.task follows, of the clean items. Raises BadInput for a task file, data or model
+    that is not sound, and for an overlap that was not measured on these items or leaves none; UsageFault for what is
+    not there.
     """
     if config.preset is not None:
         losses = [UnicodeLoss()]
@@ -76,6 +83,8 @@ def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
         losses = [UnicodeLoss() for _ in config.paths or ("-",)]
         tasks = [load_task(path, loss) for path, loss in zip(config.paths or ("-",), losses, strict=True)]
     tasks = [ready_to_generate(task) if task.type == "generate_until" else task for task in tasks]
+    if config.num_fewshot is not None:
+        tasks = [dataclasses.replace(task, num_fewshot=config.num_fewshot) for task in tasks]
     names = [task.name for task in tasks]
     for task in tasks:
         if names.count(task.name) > 1:
@@ -83,15 +92,31 @@ def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
         for path in task.files.get(task.split, ()):
             if not os.path.exists(path):
                 raise UsageFault(f"{task.where}: there is no {path}")
-    opened = open_model(config.model, reporter)
-    for task, loss in zip(tasks, losses, strict=True):
-        yield from _evaluate(task, opened, config, loss, reporter)
+    found = find_model(config.model, reporter)
+    clean = _clean_items(tasks, config, reporter)
+    opened = load_found(found, reporter)
+    for task, loss, kept in zip(tasks, losses, clean, strict=True):
+        yield from _evaluate(task, opened, config, loss, kept, reporter)
 
 
-def _evaluate(task: Task, opened: OpenModel, config: TasksConfig, loss: UnicodeLoss, reporter: Reporter
-              ) -> Iterator[Record]:
-    if config.num_fewshot is not None:
-        task = dataclasses.replace(task, num_fewshot=config.num_fewshot)
+def _clean_items(tasks: Sequence[Task], config: TasksConfig, reporter: Reporter) -> list[CleanItems | None]:
+    """Return which items of each task are clean, before any is asked; None for each without an exclusion."""
+    if config.exclude is None:
+        return [None] * len(tasks)
+    reads_stdin = "-" in config.paths or (not config.paths and (config.preset is None or takes_data(config.preset)))
+    exclusion = open_exclusion(config.exclude, ("-",) if reads_stdin else (), reporter)
+    return [CleanItems(task, exclusion, exclusion.of_task(task.name, _own_texts(task, config.limit)))
+            for task in tasks]
+
+
+def _own_texts(task: Task, limit: int | None) -> list[TextOfItem]:
+    split = read_split(task, task.split, UnicodeLoss())
+    texts = OwnTexts(task, split)
+    return [TextOfItem(doc.number, hashlib.sha256(texts.of(doc).encode()).hexdigest()) for doc in split.docs[:limit]]
+
+
+def _evaluate(task: Task, opened: OpenModel, config: TasksConfig, loss: UnicodeLoss, clean: CleanItems | None,
+              reporter: Reporter) -> Iterator[Record]:
     split = read_split(task, task.split, loss)
     if not split.docs:
         raise BadInput(f"{task.where}: the data hold no record")
@@ -102,13 +127,18 @@ def _evaluate(task: Task, opened: OpenModel, config: TasksConfig, loss: UnicodeL
     for line in loss.sentences():
         reporter.warn(f"{task.name}: {line}")
     prompts, machine = Prompts(task, split), Machine(opened, config.budget, config.seed, reporter, len(docs))
-    totals = _Totals(task)
+    totals = Totals(task)
     for start in range(0, len(docs), BLOCK):
         items = [prompts.item(doc, examples.of(doc)) for doc in docs[start : start + BLOCK]]
         for result in ANSWERS[task.type](task, items, machine):
             totals.add(result)
-            yield "gpt2.item", _item_record(task, result, config.text)
-    yield "gpt2.task", totals.record(opened, config)
+            overlap = clean.add(result) if clean is not None else {}
+            yield "gpt2.item", {**_item_record(task, result, config.text), **overlap}
+    settings = Settings(config.limit, config.resamples, config.seed)
+    record = totals.record(opened, settings)
+    yield "gpt2.task", record
+    if clean is not None:
+        yield "gpt2.task", clean.record(record, totals, opened, settings)
 
 
 def _pool(task: Task, split: Split, loss: UnicodeLoss) -> Sequence[Doc]:
@@ -124,50 +154,6 @@ def _pool(task: Task, split: Split, loss: UnicodeLoss) -> Sequence[Doc]:
     return split.docs if task.shots.split == split.name else read_split(task, task.shots.split, loss).docs
 
 
-class _Totals:
-    """What is kept of a task's results until its summary."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._values: dict[str, list[Any]] = {metric.name: [] for metric in task.metrics}
-        self._data, self._requests = hashlib.sha256(), hashlib.sha256()
-        self._n = self._truncated = self._dropped = 0
-
-    def add(self, result: Result) -> None:
-        """Take in the next item's result."""
-        for name, column in self._values.items():
-            column.append(result.values[name])
-        self._data.update(bytes.fromhex(json_sha256(result.item.doc.fields)))
-        self._requests.update(bytes.fromhex(_asked_sha256(result.item)))
-        dropped = result.fields.get("n_dropped_tokens", 0)
-        self._n += 1
-        self._truncated += dropped > 0
-        self._dropped += dropped
-
-    def record(self, opened: OpenModel, config: TasksConfig) -> dict[str, Any]:
-        """Return the fields of the task's gpt2.task/1."""
-        task, source = self._task, opened.source
-        metrics = summarise(task.metrics, self._values, config.resamples, config.seed)
-        return {
-            "run": source.run or source.directory.resolve().name, "step": source.step, "tokens": source.tokens,
-            "flops": source.flops, "n_params": opened.shape.n_params, "task": task.name, "type": task.type,
-            "num_fewshot": task.num_fewshot, "n_items": self._n,
-            "metrics": metrics, **({"published": beside_published(task.published, metrics)} if task.published else {}),
-            "n_truncated_items": self._truncated, "n_dropped_tokens": self._dropped,
-            "protocol": {
-                "context": opened.shape.n_ctx, "split": task.split, "limit": config.limit,
-                "empty_context": "<|endoftext|>", "too_long": "tokens are dropped from the left",
-                "special_tokens_in_text": "plain text",
-                "fewshot_sampler": task.shots.sampler if task.num_fewshot else None,
-                **generation_protocol(task, opened.shape.n_ctx),
-            },
-            "seed": config.seed, "dtype": opened.dtype, "model_sha256": opened.sha256,
-            "tokenizer_sha256": opened.vocabulary.sha256, "task_sha256": task.sha256,
-            "data_sha256": self._data.hexdigest(), "requests_sha256": self._requests.hexdigest(),
-            "notes": list(task.notes),
-        }
-
-
 def _item_record(task: Task, result: Result, text: bool) -> dict[str, Any]:
     """Return the fields of a gpt2.item/1. Only metrics that are a number for each item stand in it."""
     item = result.item
@@ -179,9 +165,4 @@ def _item_record(task: Task, result: Result, text: bool) -> dict[str, Any]:
     asked = {"context": item.context, "choices": list(item.choices),
              "requests": [[request.context, request.continuation] for request in item.requests]} if text else {}
     return {"task": task.name, "item": item.doc.number, "type": task.type, "metrics": measured, **result.fields,
-            "doc_sha256": json_sha256(item.doc.fields), "request_sha256": _asked_sha256(item), **asked}
-
-
-def _asked_sha256(item: Item) -> str:
-    asked = [[request.context, request.continuation] for request in (*item.requests, *item.baseline)]
-    return json_sha256(asked or [item.context])
+            "doc_sha256": json_sha256(item.doc.fields), "request_sha256": asked_sha256(item), **asked}

@@ -108,7 +108,7 @@ def test_what_differs_besides_the_model_is_said(differ: Callable) -> None:
     (record,), warnings = differ(a, b)
     assert record["differing"] == ["num_fewshot"]
     text = "\n".join(warnings)
-    for said in ("differ in num_fewshot", "1 of 2 items were asked in other words", "x is only in", "y is only in",
+    for said in ("differ in num_fewshot", "1 of 2 items was asked in other words", "x is only in", "y is only in",
                  "task only_a is only in"):
         assert said in text
 

@@ -93,7 +93,7 @@ def test_truncation_is_counted_and_said(gpt2_here: Callable, model_directory: Pa
     first, second, task = (json.loads(line) for line in result.stdout.splitlines()[:-1])
     assert first["n_dropped_tokens"] > 0 == second["n_dropped_tokens"]
     assert (task["n_truncated_items"], task["n_dropped_tokens"]) == (1, first["n_dropped_tokens"])
-    assert b"1 items lost" in result.stderr
+    assert b"1 item lost" in result.stderr
 
 
 @pytest.mark.parametrize(("arguments", "data", "status", "words"), [

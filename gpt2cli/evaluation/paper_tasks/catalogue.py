@@ -24,6 +24,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
 })
 
 
+def takes_data(name: str) -> bool:
+    """Whether a preset reads the user's data, from standard input where no file is named; others make their own."""
+    return name in PRESETS and bool(PRESETS[name].data)
+
+
 def preset_task(name: str, source: Source) -> Task:
     """Return the task that a preset makes of the user's data.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, counted
 from gpt2cli.evaluation.detokenize import detokenize
 from gpt2cli.evaluation.paper_tasks.preset import Line, Preset, Source, lines_of, one_path, read_bytes, task_of
 from gpt2cli.evaluation.task import Doc, Task
@@ -33,7 +33,7 @@ def _make(name: str, source: Source) -> Task:
         doc, kept = _doc(len(docs), lines)
         docs.append(doc)
         passed += kept
-    form = f"the text is de-tokenised (cbt), but for {passed:,} lines that could not be undone"
+    form = f"the text is de-tokenised (cbt), but for {counted(passed, 'line')} that could not be undone"
     return task_of(name, "multiple_choice", docs, ("acc",), (*_NOTES, form), doc_to_text="context",
                    doc_to_choice="choices", doc_to_target="label", target_delimiter="")
 

@@ -6,7 +6,7 @@ import html
 import re
 from typing import Any
 
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, UsageFault, counted
 from gpt2cli.evaluation.paper_tasks.preset import (
     Preset,
     Source,
@@ -34,8 +34,9 @@ def _number(source: Source) -> int:
 
 
 def _first(number: int) -> str:
-    return (f"the first {number} records of the data are the examples before every other and are not evaluated; the "
-            "paper states no number")
+    which = ("first record of the data is the example before every other and is" if number == 1 else
+             f"first {number} records of the data are the examples before every other and are")
+    return f"the {which} not evaluated; the paper states no number"
 
 
 def _translation(name: str, source: Source) -> Task:
@@ -48,7 +49,7 @@ def _translation(name: str, source: Source) -> Task:
     else:
         sides = [_sentences(path, source) for path in source.paths]
         if len(sides[0]) != len(sides[1]):
-            raise BadInput(f"{display_name(source.paths[0])} has {len(sides[0]):,} sentences and "
+            raise BadInput(f"{display_name(source.paths[0])} has {counted(len(sides[0]), 'sentence')} and "
                            f"{display_name(source.paths[1])} has {len(sides[1]):,}; they are no translation")
         docs = [Doc(number, {"source": one, "reference": other}, f"sentence {number + 1}")
                 for number, (one, other) in enumerate(zip(*sides, strict=True))]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, UsageFault, counted
 from gpt2cli.evaluation.task import Doc, MetricChoice, Shots, Task
 from gpt2cli.evaluation.task_data import parse_docs
 from gpt2cli.evaluation.task_metrics import METRICS
@@ -99,8 +99,8 @@ def task_of(name: str, kind: str, docs: list[Doc], metrics: tuple[str, ...], not
 def seeded(docs: list[Doc], number: int, name: str, **rules: Any) -> tuple[list[Doc], Shots]:
     """Return the records without the first `number`, and these as the examples that stand before every other."""
     if number and len(docs) <= number:
-        raise UsageFault(f"--preset {name}: the first {number} of the data's {len(docs)} records serve as examples, so "
-                         "none is left to evaluate; give more data, or --num-fewshot 0")
+        raise UsageFault(f"--preset {name}: all of the data's {counted(len(docs), 'record')} would serve as examples, "
+                         "so none is left to evaluate; give more data, or --num-fewshot 0")
     samples = tuple(dict(doc.fields) for doc in docs[:number])
     return docs[number:], Shots(samples=samples or None, sampler="first_n", **rules)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, counted
 from gpt2cli.evaluation.paper_tasks.preset import Preset, Source, one_path, read_bytes, records_of, task_of, text_field
 from gpt2cli.evaluation.task import Doc, Filter, Task
 
@@ -32,7 +32,7 @@ def _turns(story: Doc, first: int) -> list[Doc]:
     text = text_field(story, "story").strip()
     questions, answers = _turn_texts(story, "questions"), _turn_texts(story, "answers")
     if len(questions) != len(answers) or not questions:
-        raise BadInput(f"{story.where} has {len(questions)} questions and {len(answers)} answers")
+        raise BadInput(f"{story.where} has {counted(len(questions), 'question')} and {counted(len(answers), 'answer')}")
     further = story.fields.get("additional_answers") or {}
     if not isinstance(further, dict):
         raise BadInput(f"{story.where}: its additional_answers are no mapping")
