@@ -35,7 +35,7 @@ class Likelihood:
 
     def perplexity(self, resampling: Resampling) -> Estimate:
         """Return exp of nats a token: of all documents together, not a mean of theirs."""
-        return ratio(self.nll_D, self.tokens_D, resampling, _exp)
+        return ratio(self.nll_D, self.tokens_D, resampling, exponential)
 
     def bits_per_byte(self, resampling: Resampling) -> Estimate:
         """Return the summed nll in bits over the summed bytes of UTF-8, which compares any two models."""
@@ -80,6 +80,7 @@ class Judge:
                 "protocol": self.protocol.as_fields(), "prompt": "read before the text, not counted"}
 
 
-def _exp(nats: np.ndarray) -> np.ndarray:
+def exponential(nats: np.ndarray) -> np.ndarray:
+    """Return e to the power of each; infinity beyond what a float holds, which an estimate calls not defined."""
     with np.errstate(over="ignore"):
         return np.exp(nats)
