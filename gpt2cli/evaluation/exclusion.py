@@ -62,7 +62,7 @@ class Exclusion:
         """
         whole = self._found.whole
         return {"ngram": whole["n"], "max_overlap": self._max_overlap, "method": whole["method"],
-                "train": whole["train"], "of_split": split}
+                "false_positive_rate": whole.get("false_positive_rate"), "train": whole["train"], "of_split": split}
 
     def documents(self) -> DocumentRun:
         """Return what follows the evaluated documents through the overlap's. Raises BadInput where none would be left.
@@ -146,13 +146,14 @@ class DocumentRun:
                 "are missing; run gpt2 overlap again on what is evaluated")
 
 
-def open_exclusion(choice: ExclusionChoice, inputs: Sequence[str], reporter: Reporter) -> Exclusion:
-    """Return the Exclusion of a choice. inputs: what else is read; standard input (`-`) is not read twice.
-
-    Raises UsageFault for that, and what read_overlap raises.
-    """
-    if choice.path == "-" and "-" in inputs:
+def refuse_stdin_twice(choice: ExclusionChoice | None, inputs: Sequence[str]) -> None:
+    """Raise UsageFault where the overlap and one of the evaluated `inputs` are both standard input (`-`)."""
+    if choice is not None and choice.path == "-" and "-" in inputs:
         raise UsageFault("the overlap and what is evaluated cannot both come from standard input")
+
+
+def open_exclusion(choice: ExclusionChoice, reporter: Reporter) -> Exclusion:
+    """Return the Exclusion of a choice. Raises what read_overlap raises."""
     return Exclusion(read_overlap(choice.path, reporter), choice.max_overlap)
 
 

@@ -103,6 +103,8 @@ def _check_whole(found: OverlapFile, documents: list[Measured]) -> None:
     sums = {"n_documents": len(documents), "n_grams": sum(each.n_grams for each in documents),
             "n_overlap": sum(each.n_overlap for each in documents),
             "n_documents_with_overlap": sum(each.n_overlap > 0 for each in documents)}
+    if whole["n_documents"] and not documents:
+        raise BadInput(f"{found.name} has no record of a document, only their sums; make it without --summary")
     for name, value in sums.items():
         if _count(whole, name, where) != value:
             raise BadInput(f"{where} counts {whole[name]} {name}, and its documents make {value}: some are missing or "

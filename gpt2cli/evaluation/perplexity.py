@@ -13,7 +13,7 @@ import numpy as np
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.bootstrap import percentile_intervals
 from gpt2cli.evaluation.clean_documents import CleanDocuments
-from gpt2cli.evaluation.exclusion import ExclusionChoice, open_exclusion
+from gpt2cli.evaluation.exclusion import ExclusionChoice, open_exclusion, refuse_stdin_twice
 from gpt2cli.evaluation.measures import DocumentSums, ratios
 from gpt2cli.evaluation.paper import PARTS, compare, doubts, prepare
 from gpt2cli.evaluation.preparation import Preparation
@@ -111,7 +111,8 @@ def _clean_documents(config: EvalConfig, preparation: Preparation | None, report
     if config.count_from is not None:
         raise UsageFault("--count-from counts the units of all documents, so those of the clean ones are not known; "
                          "leave it out with --exclude-overlap")
-    exclusion = open_exclusion(config.exclude, config.paths or ("-",), reporter)
+    refuse_stdin_twice(config.exclude, config.paths or ("-",))
+    exclusion = open_exclusion(config.exclude, reporter)
     return CleanDocuments(exclusion, None if preparation is None else preparation.treatment)
 
 

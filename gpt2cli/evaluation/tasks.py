@@ -11,7 +11,7 @@ from typing import Any
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.evaluation.clean_items import CleanItems
-from gpt2cli.evaluation.exclusion import ExclusionChoice, TextOfItem, open_exclusion
+from gpt2cli.evaluation.exclusion import ExclusionChoice, TextOfItem, open_exclusion, refuse_stdin_twice
 from gpt2cli.evaluation.last_word import answer_by_last_token, answer_by_last_word
 from gpt2cli.evaluation.paper_tasks.catalogue import preset_task, takes_data
 from gpt2cli.evaluation.paper_tasks.preset import Source
@@ -76,6 +76,8 @@ def evaluate_tasks(config: TasksConfig, reporter: Reporter) -> Iterator[Record]:
     that is not sound, and for an overlap that was not measured on these items or leaves none; UsageFault for what is
     not there.
     """
+    reads_data = config.preset is None or takes_data(config.preset)
+    refuse_stdin_twice(config.exclude, config.paths or ("-",) * reads_data)
     if config.preset is not None:
         losses = [UnicodeLoss()]
         tasks = [preset_task(config.preset, Source(config.paths, config.num_fewshot, config.seed, losses[0]))]
@@ -103,8 +105,7 @@ def _clean_items(tasks: Sequence[Task], config: TasksConfig, reporter: Reporter)
     """Return which items of each task are clean, before any is asked; None for each without an exclusion."""
     if config.exclude is None:
         return [None] * len(tasks)
-    reads_stdin = "-" in config.paths or (not config.paths and (config.preset is None or takes_data(config.preset)))
-    exclusion = open_exclusion(config.exclude, ("-",) if reads_stdin else (), reporter)
+    exclusion = open_exclusion(config.exclude, reporter)
     return [CleanItems(task, exclusion, exclusion.of_task(task.name, _own_texts(task, config.limit)))
             for task in tasks]
 

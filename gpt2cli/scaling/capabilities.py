@@ -25,6 +25,8 @@ TITLES = {
 }
 """Metric -> title of its axis, with the unit; another metric's is its name."""
 _LOSSES = (*TEXT_METRICS, "perplexity")
+_CLEAN = ", without overlap"
+"""Ends the name of a score from which what was met in training was left out."""
 MAX_PANELS = 6
 
 
@@ -119,6 +121,7 @@ def _of_texts(evaluations: Sequence[Record], sizes: Mapping[str, float], metrics
         digest = str(record.get("val_sha256") or record.get("text_sha256") or "")
         own = record.get("metric") if record.get("metric") in TEXT_METRICS else None
         label = str(protocol.get("name")) if own else str(record["split"] or f"text {digest[:8]}".strip())
+        label += _CLEAN * ("exclude_overlap" in protocol)
         key = json.dumps([label, protocol, digest], sort_keys=True)
         for metric in [each for each in metrics if each in TEXT_METRICS] or [own or "nll_nats_per_token"]:
             value = _number(record.get(metric))
@@ -146,6 +149,7 @@ def _of_tasks(tasks: Sequence[Record]) -> Iterator[_Row]:
             continue
         shots = _number(record["num_fewshot"])
         label = f"{record['task']}, {shots:g}-shot" if shots else str(record["task"])
+        label += _CLEAN * (isinstance(record["protocol"], dict) and "exclude_overlap" in record["protocol"])
         rows = [row for row in _list(record.get("published")) if isinstance(row, dict)]
         for metric, measure in metrics.items():
             value = _number(measure.get("value")) if isinstance(measure, dict) else None
