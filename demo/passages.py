@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator
 
 from gpt2cli.records.jsonl import ReadTally, read_records
-from gpt2cli.reporter import Silent
 from gpt2cli.tokens.encode import Encoder
 from gpt2cli.tokens.vocabulary import load_vocabulary
 
