@@ -36,7 +36,7 @@ def test_make_detect_runs_every_stage_once_and_then_nothing(
     work = tmp_path / "work" / "detect"
     summary = (work / "summary.txt").read_text()
     assert summary in first.stdout
-    for words in ("logprob  temperature 1 ", "logprob  temperature 1, top-k 4", "first 6 words", "Calibration (Platt)",
+    for words in ("logprob  temperature 1 ", "logprob  temperature 1, top-k 4", "first ", "Calibration (Platt)",
                   "false positives at most", "this is weak evidence"):
         assert words in summary
     samples = [json.loads(line) for line in (work / "sample-k4.jsonl").read_text().splitlines()]
