@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from gpt2cli.cli.options import (
     threads_option,
 )
 from gpt2cli.errors import UsageFault
+
+if TYPE_CHECKING:
+    from gpt2cli.sampling.open_model import ModelChoice
 
 NEEDS = {"pair": "references", "context": "model", "stride": "model", "dtype": "model", "device": "model",
          "threads": "model"}
@@ -78,22 +81,27 @@ def command(ctx: click.Context, output: str, force: bool, **given: Any) -> None:
     from gpt2cli.quality.uncertainty import Resampling
     from gpt2cli.records.jsonl import RecordWriter
     from gpt2cli.records.streams import open_output
-    from gpt2cli.sampling.open_model import ModelChoice
 
     console: Console = ctx.obj
     source = TextSource(given["files"], given["form"], given["lines"], given["part"] == WHOLE)
     settings = Settings(given["distinct_at"], given["zipf_ranks"], given["self_bleu"],
                         Resampling(given["bootstrap"], given["seed"], given["level"]))
-    model = given["model"]
-    choice = None if model is None else ModelChoice(model, given["device"], given["dtype"], given["threads"])
     config = QualityConfig(source, given["references"], given["against"], given["pair"], given["unit"], given["vocab"],
-                           choice, given["context"], given["stride"], settings, given["per_doc"])
+                           _model(given), given["context"], given["stride"], settings, given["per_doc"])
     with open_output(output, force=force) as stream:
         writer = RecordWriter(stream)
         summary = evaluate_texts(config, console, writer.write)
         if output == "-":
             writer.end()
     show_quality(summary, console)
+
+
+def _model(given: dict[str, Any]) -> ModelChoice | None:
+    if given["model"] is None:
+        return None
+    from gpt2cli.sampling.open_model import ModelChoice
+
+    return ModelChoice(given["model"], given["device"], given["dtype"], given["threads"])
 
 
 def _check(ctx: click.Context, given: dict[str, Any]) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.quality.documents import Text, TextSource, n_skipped, read_texts
-from gpt2cli.quality.likelihood import Judge
 from gpt2cli.quality.measures import SetOfTexts, Settings
 from gpt2cli.quality.references import POSITION, Paired, pair
 from gpt2cli.quality.uncertainty import Estimate, difference
 from gpt2cli.quality.units import UnitIds
 from gpt2cli.reporter import Reporter
-from gpt2cli.sampling.open_model import ModelChoice
 from gpt2cli.tokens.document_batch import DocumentTally
+
+if TYPE_CHECKING:
+    from gpt2cli.quality.likelihood import Judge
+    from gpt2cli.sampling.open_model import ModelChoice
 
 Write = Callable[[str, dict[str, Any]], None]
 """Takes a record: its kind and its fields."""
@@ -69,7 +71,7 @@ def evaluate_texts(config: QualityConfig, reporter: Reporter, write: Write = lam
     other = _read(replace(config.source, paths=config.against), "--against", reporter) if config.against else None
     if other is not None:
         config = replace(config, settings=_same_references(config.settings, texts, other))
-    judge = None if config.model is None else Judge(config.model, config.context, config.stride, reporter)
+    judge = _judge(config, reporter)
     units = UnitIds(config.unit, config.vocab)
     record, found = _measure(config, THE_TEXT, texts, units, paired, judge, reporter, write)
     if other is None:
@@ -78,6 +80,14 @@ def evaluate_texts(config: QualityConfig, reporter: Reporter, write: Write = lam
     less = _difference(config, record, beside, found, theirs)
     write("gpt2.text-quality-diff", less)
     return QualitySummary(record, beside, less)
+
+
+def _judge(config: QualityConfig, reporter: Reporter) -> Judge | None:
+    if config.model is None:
+        return None
+    from gpt2cli.quality.likelihood import Judge  # brings torch, which nothing else here needs
+
+    return Judge(config.model, config.context, config.stride, reporter)
 
 
 def _same_references(settings: Settings, texts: list[Text], other: list[Text]) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +13,15 @@ from gpt2cli.errors import Interrupted
 from gpt2cli.evaluation.measures import perplexity
 from gpt2cli.quality import diversity, repetition
 from gpt2cli.quality.documents import Text
-from gpt2cli.quality.likelihood import Judge, Likelihood
 from gpt2cli.quality.ngrams import count_ngrams
 from gpt2cli.quality.references import ROUGE, Nearness, Paired, compare
 from gpt2cli.quality.self_bleu import REFERENCES, SelfBleu, self_bleu
 from gpt2cli.quality.uncertainty import Estimate, LeftOut, Resampling, of_left_out, ratio, share
 from gpt2cli.quality.units import UnitIds
 from gpt2cli.reporter import Reporter
+
+if TYPE_CHECKING:
+    from gpt2cli.quality.likelihood import Judge, Likelihood
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gpt2cli.records.jsonl import encode_record
 from gpt2cli.reporter import Silent
 
 Records = list[dict[str, Any]]
+ROOT = Path(__file__).resolve().parents[2]
 WORDS = [f"word{number}" for number in range(400)]
 
 
@@ -215,3 +217,11 @@ def test_a_reader_that_leaves_and_a_full_device(shell_environment: dict[str, str
     full = subprocess.run(["bash", "-c", "gpt2 eval-text -q --lines >/dev/full"], input=text[:100],
                           env=shell_environment, capture_output=True, check=False)
     assert full.returncode == 74 and b"No space left on device" in full.stderr
+
+
+def test_without_a_model_torch_is_not_waited_for(tmp_path: Path, shell_environment: dict[str, str]) -> None:
+    (tmp_path / "t").write_bytes(lines(9, 3))
+    code = ("import sys; from gpt2cli.cli import main; main._complete_or_run(['eval-text', '-q', '--lines', 't']); "
+            "assert 'numpy' in sys.modules and 'torch' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True,
+                   env=shell_environment | {"PYTHONPATH": str(ROOT)})
