@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from gpt2cli.cli.rank_terminal import has_colours
+
 TEXT = "na\u00efve \u20ac \u202e\x1b[31m To be, or not to be\n"
 ESCAPE = re.compile(rb"\x1b\[[0-9;]*m")
 
@@ -128,13 +130,22 @@ def test_on_a_terminal_the_text_is_coloured_by_rank(gpt2_popen: Callable, orderl
     assert b"top 1,000" in data and b"weak evidence" in ESCAPE.sub(b"", data)
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_without_colours_gets_the_table(gpt2_popen: Callable, orderly, tmp_path: Path,
-                                                   environment: dict[str, str]) -> None:
+def test_a_terminal_without_colours_gets_the_table(gpt2_popen: Callable, orderly, tmp_path: Path) -> None:
     text = tmp_path / "t.txt"
     text.write_text("!A")
-    data = on_a_terminal(gpt2_popen, orderly[0], text, **environment)
+    data = on_a_terminal(gpt2_popen, orderly[0], text, NO_COLOR="1")
     assert b"\x1b" not in data and data.startswith(b"document 1: 2 tokens\n   rank")
+
+
+@pytest.mark.parametrize(("environment", "colours"), [
+    ({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": ""}, False)])
+def test_colours_are_for_terminals_that_have_them(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
+                                                  colours: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdout", type("Terminal", (), {"isatty": lambda self: True})())
+    assert has_colours() is colours
 
 
 def test_a_full_disk_a_gone_reader_and_ctrl_c(bash: Callable, gpt2_popen: Callable, lively: Path, plays: Path,
@@ -146,7 +157,7 @@ def test_a_full_disk_a_gone_reader_and_ctrl_c(bash: Callable, gpt2_popen: Callab
     gone = bash(f"{show} | head -2; exit ${{PIPESTATUS[1]}}", tmp_path)
     assert gone.returncode == 141 and gone.stdout.startswith(b"document 1") and gone.stderr == b""
     big = tmp_path / "big.txt"
-    big.write_bytes(play.read_bytes() * 60)
+    big.write_bytes(play.read_bytes() * 20)
     process = gpt2_popen("detect", "show", lively, big, "--html", tmp_path / "p.html", stderr=subprocess.PIPE,
                          stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     assert process.stderr is not None and b"parameters" in process.stderr.readline()
