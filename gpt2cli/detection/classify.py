@@ -80,9 +80,9 @@ def classify(config: ClassifyConfig, output: BinaryIO, reporter: Reporter, *, en
     Raises UsageFault for a detector or model that is not there or does not fit, BadInput for damaged input or none,
     Interrupted when asked to stop.
     """
-    detector = read_detector(config.detector)
     if config.detector == "-" and "-" in config.paths:
         raise UsageFault("standard input can't be the detector and the texts; name a FILE")
+    detector = read_detector(config.detector)
     scoring = Scoring(detector, config.model, config.device, config.threads, reporter)
     bounds = limits(detector, config.max_false_positives, config.max_false_negatives)
     _tell_of_limits(detector, bounds, config, reporter)
