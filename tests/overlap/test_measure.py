@@ -238,5 +238,5 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(error, match=words):
             measured(train, tests)
     (tmp_path / "cut.tok.zst").write_bytes(Path(write_shard(tmp_path / "x.tok.zst", ["one two"])).read_bytes()[:-30])
-    with pytest.raises(BadInput, match="cut short|no footer|ends"):
+    with pytest.raises(BadInput, match="cut short"):
         measured([str(tmp_path / "cut.tok.zst")], [some])
