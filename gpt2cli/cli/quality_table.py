@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from gpt2cli.quality.evaluate import QualitySummary
 
 _NONE = {"value": None, "interval": None}
+ALIKE = 1.25
+"""Sizes whose ratio is below this are compared without a word."""
 FEW = 20
 """Below this many documents an interval is clearly too narrow."""
 
@@ -22,7 +24,7 @@ def show_quality(summary: QualitySummary, console: Console) -> None:
     rows: list[tuple[str, ...]]
     if other is None or less is None:
         rows = [("", "value", "std. error", level)]
-        rows += [(_label(name, text), _number(measure["value"], name), _error(measure), _interval(measure))
+        rows += [(_label(name, text), _number(measure["value"], name), _error(measure), _interval(measure, name))
                  for name, measure in text["measures"].items()]
     else:
         console.note(f"against {_facts(other)}")
@@ -30,7 +32,7 @@ def show_quality(summary: QualitySummary, console: Console) -> None:
         for name, measure in text["measures"].items():
             beside, change = other["measures"].get(name, _NONE), less["measures"].get(name, _NONE)
             rows.append((_label(name, text), _number(measure["value"], name), _number(beside["value"], name),
-                         _signed(change["value"]), _interval(change, signed=True)))
+                         _signed(change["value"], name), _interval(change, name, signed=True)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
@@ -64,9 +66,15 @@ def _caveats(text: dict[str, Any], other: dict[str, Any] | None, console: Consol
             console.warn(f"{record['n_documents']} documents are few: their intervals are narrower than they should be")
     if other is None:
         return
-    if not 0.8 < (text["n_units"] or 1) / (other["n_units"] or 1) < 1.25:
+    if _apart(text["n_units"], other["n_units"]):
         console.warn("the sets differ in size: distinct-n, the vocabulary and the Zipf coefficient depend on it; "
                      "distinct-n at a fixed size does not")
+    if _apart(*(record["measures"]["mean_length"]["value"] for record in (text, other))):
+        console.warn("the documents differ in length: repetition, loops and self-BLEU depend on it")
+
+
+def _apart(one: float, other: float) -> bool:
+    return not 1 / ALIKE < (one or 1) / (other or 1) < ALIKE
 
 
 def _number(value: float | None, name: str = "") -> str:
@@ -79,16 +87,16 @@ def _number(value: float | None, name: str = "") -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
 
 
-def _signed(value: float | None) -> str:
-    return f"+{_number(value)}" if value is not None and value > 0 else _number(value)
+def _signed(value: float | None, name: str = "") -> str:
+    return f"+{_number(value, name)}" if value is not None and value > 0 else _number(value, name)
 
 
 def _error(measure: dict[str, Any]) -> str:
     return "" if measure["stderr"] is None else _number(measure["stderr"])
 
 
-def _interval(measure: dict[str, Any], *, signed: bool = False) -> str:
+def _interval(measure: dict[str, Any], name: str, *, signed: bool = False) -> str:
     if measure["interval"] is None:
         return ""
     show = _signed if signed else _number
-    return " to ".join(show(end) for end in measure["interval"])
+    return " to ".join(show(end, name) for end in measure["interval"])

@@ -101,7 +101,9 @@ def test_a_second_set(evaluated: Callable[..., Records], gpt2_here: Callable, tm
     assert (loop["value"], loop["method"]) == (1, "two wilsons, independent") and 0.8 < loop["interval"][0] < 1
     assert text["self_bleu_references"] == against["self_bleu_references"] == 39
     said = gpt2_here("eval-text", *both, input=loops).stderr.decode()
-    assert "the sets differ in size" in said
+    assert "the sets differ in size" in said and "the documents differ in length" in said
+    alike = gpt2_here("eval-text", "--lines", "--against", tmp_path / "human", tmp_path / "human").stderr.decode()
+    assert "differ in" not in alike and "different words" in alike
     table = {line.split(":", 1)[1].split("  ")[0].strip() for line in said.splitlines()}
     assert {"distinct-1 at 300", "end in a loop", "Zipf coefficient", "self-BLEU, 39 references"} <= table
 
