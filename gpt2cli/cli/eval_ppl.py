@@ -12,6 +12,7 @@ from gpt2cli.cli.console import Console
 from gpt2cli.cli.exclusion import (
     exclude_overlap_option,
     exclusion_choice,
+    lines_of_difference,
     lines_of_exclusion,
     max_overlap_option,
 )
@@ -98,7 +99,7 @@ def command(
         if output == "-":
             writer.end()
     for record in records:
-        for line in [*lines_of_exclusion(record), *_summary(record)]:
+        for line in [*lines_of_exclusion(record), *_summary(record), *lines_of_difference(record)]:
             console.note(line)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.options import Real
+from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
     from gpt2cli.evaluation.exclusion import ExclusionChoice
@@ -40,7 +41,7 @@ def exclusion_choice(ctx: click.Context, path: str | None, max_overlap: float | 
 
 
 def lines_of_exclusion(record: dict[str, Any]) -> list[str]:
-    """Return what a clean record leaves out and what that changes; nothing for a record of all, or a merged part."""
+    """Return what a clean record leaves out; nothing for a record of all."""
     excluded, by = record.get("exclusion"), record["protocol"].get("exclude_overlap")
     if by is None:
         return []
@@ -50,11 +51,13 @@ def lines_of_exclusion(record: dict[str, Any]) -> list[str]:
         return [f"without documents that have {rule}:"]
     what = "items" if "n_items" in excluded else "documents"
     out, there = excluded[f"n_{what}_excluded"], excluded[f"n_{what}"]
-    return [f"without {out:,} of {there:,} {what if there != 1 else what[:-1]}, those that have {rule}:",
-            *(() if what == "items" else _difference(excluded["difference"]))]
+    return [f"without {out:,} of {counted(there, what[:-1])}, those that have {rule}:"]
 
 
-def _difference(found: dict[str, float | None]) -> list[str]:
-    nats = found["nll_nats_per_token"]
+def lines_of_difference(record: dict[str, Any]) -> list[str]:
+    """Return by how much a clean gpt2.eval record is off that of all; nothing for a record of all."""
+    found = record.get("exclusion", {}).get("difference")
+    if found is None or found["nll_nats_per_token"] is None:
+        return []
     error = "" if found["stderr"] is None else f" (standard error {found['stderr']:.4f})"
-    return [] if nats is None else [f"difference {nats:+.4f} nats a token{error}"]
+    return [f"{found['nll_nats_per_token']:+.4f} nats a token against all{error}"]

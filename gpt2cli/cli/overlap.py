@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from gpt2cli.overlap.measure import OverlapConfig
 
 _ONLY_TO_BUILD = {"capacity": "--capacity", "rate": "--false-positive-rate"}
-_ONLY_TO_MEASURE = {"tests": "--test", "bloom": "--bloom", "by_line": "--by-line", "show": "--show",
-                    "summary": "--summary"}
+_ONLY_TO_MEASURE = {"tests": "--test", "preset": "--preset", "bloom": "--bloom", "by_line": "--by-line",
+                    "show": "--show", "summary": "--summary"}
 
 
 @click.command("overlap", cls=Gpt2Command, short_help="How much of a test set stands in the training text.")
 @files_argument("train", metavar="[TRAIN]...")
 @click.option("--test", "tests", type=AnyPath(), multiple=True, metavar="FILE",
               help="What is looked for: documents, text, shards, a shard set's val split, a task; may be given again.")
+@click.option("--preset", metavar="NAME",
+              help="The test files are data of this preset of eval-tasks, whose items are looked for.")
 @click.option("-n", "--ngram", type=Whole(1, 1000), default=None, metavar="N",
               help="Words of an n-gram; default: the filter's, else 8.")
 @click.option("--by-line", is_flag=True, help="Each line of a plain test text is a document.")
@@ -64,7 +66,7 @@ def command(console: Console, train: tuple[str, ...], write_bloom: str | None, o
     _refuse(given & set(_ONLY_TO_BUILD.values()), "only a filter that is built has one, with --write-bloom")
     if options["bloom"] is not None and train:
         raise click.UsageError(f"--bloom {options['bloom']} stands for the train side; leave {train[0]} out")
-    _measure(console, _measure_config(train, options), output, force)
+    _measure(console, _measure_config(train, options), options["preset"], output, force)
 
 
 def _refuse(given: set[str], why: str) -> None:
@@ -81,15 +83,20 @@ def _measure_config(train: tuple[str, ...], options: dict[str, Any]) -> OverlapC
                          options["jobs"], options["summary"])
 
 
-def _measure(console: Console, config: OverlapConfig, output: str, force: bool) -> None:
+def _measure(console: Console, config: OverlapConfig, preset: str | None, output: str, force: bool) -> None:
+    from gpt2cli.evaluation.paper_tasks.catalogue import takes_data
+    from gpt2cli.evaluation.task_texts import preset_item_texts
     from gpt2cli.overlap.measure import measure_overlap
     from gpt2cli.records.jsonl import RecordWriter
     from gpt2cli.records.streams import open_output
 
+    if preset is not None and takes_data(preset) and not config.tests:
+        raise click.UsageError(f"--preset {preset}: name its data with --test FILE")
     lines: list[str] = []
     with open_output(output, force=force) as stream:
         writer = RecordWriter(stream)
-        for kind, fields in measure_overlap(config, _item_texts, console):
+        made = None if preset is None else (preset, preset_item_texts(preset, config.tests))
+        for kind, fields in measure_overlap(config, _item_texts, console, made):
             writer.write(kind, fields)
             if kind == "gpt2.overlap-passage":
                 lines += lines_of_passage(fields)

@@ -34,8 +34,9 @@ def lines_of_task(record: dict[str, Any]) -> list[str]:
 def _difference(found: dict[str, float | None] | None) -> str:
     if found is None or found["value"] is None:
         return ""
-    error = "" if found["stderr"] is None else f" +- {found['stderr']:.4f}"
-    return f"; {found['value']:+.4f}{error} against all"
+    sign = "+" if found["value"] >= 0 else ""
+    error = "" if found["stderr"] is None else f" +- {_number(found['stderr'])}"
+    return f"; {sign}{_number(found['value'])}{error} against all"
 
 
 def _number(value: float | None) -> str:

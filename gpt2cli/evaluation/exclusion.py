@@ -71,8 +71,7 @@ class Exclusion:
         if not texts:
             raise BadInput(f"{self._found.name} holds no document that is no item of a task")
         if all(self.excludes(each) for each in texts):
-            raise BadInput(f"{_overlap_of_all(len(texts), 'document')} more than {self._max_overlap:g} of "
-                           f"{self._found.whole['n']}-grams in the training text, so no clean one would be left; "
+            raise BadInput(f"{self._all_met(len(texts), 'document')}, so no clean one would be left; "
                            + ("a text that is one document is left out whole: cut it into documents, or "
                               if len(texts) == 1 else "") + "raise --max-overlap")
         return DocumentRun(self._found.name, texts)
@@ -93,10 +92,15 @@ class Exclusion:
         else:
             measured = [self._of_item(own, name, item) for item in items]
         if all(self.excludes(each) for each in measured):
-            raise BadInput(f"task {name}: {_overlap_of_all(len(items), 'item')} more than {self._max_overlap:g} of "
-                           f"{self._found.whole['n']}-grams in the training text, so no clean one is left; raise "
+            raise BadInput(f"task {name}: {self._all_met(len(items), 'item')}, so no clean one is left; raise "
                            "--max-overlap")
         return {item.number: each for item, each in zip(items, measured, strict=True)}
+
+    def _all_met(self, count: int, what: str) -> str:
+        they, share = f"the one {what} has" if count == 1 else f"all {count:,} {what}s have", self._max_overlap
+        beyond = f"more than {share:g}" if share else "some"
+        own = "its" if count == 1 else "their"
+        return f"{they} {beyond} of {own} {self._found.whole['n']}-grams in the training text"
 
     def _of_item(self, own: Mapping[int, Measured], name: str, item: TextOfItem) -> Measured:
         if item.number not in own:
@@ -156,6 +160,3 @@ def open_exclusion(choice: ExclusionChoice, reporter: Reporter) -> Exclusion:
     """Return the Exclusion of a choice. Raises what read_overlap raises."""
     return Exclusion(read_overlap(choice.path, reporter), choice.max_overlap)
 
-
-def _overlap_of_all(count: int, what: str) -> str:
-    return f"the one {what} has" if count == 1 else f"all {count:,} {what}s have"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from gpt2cli.reporter import Reporter
 
 Kind = str
 Fields = dict[str, Any]
+Preset = tuple[str, Iterable[tuple[str, int, str]]]
+"""Its name, and its items: the task's name, the item's number, its text."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class TrainFound:
     false_positive_rate: float
 
 
-def measure_overlap(config: OverlapConfig, item_texts: ItemTexts, reporter: Reporter) -> Iterator[tuple[Kind, Fields]]:
+def measure_overlap(config: OverlapConfig, item_texts: ItemTexts, reporter: Reporter, preset: Preset | None = None
+                    ) -> Iterator[tuple[Kind, Fields]]:
     """Yield for each test file a gpt2.overlap of every document, and gpt2.overlap-passage if asked; at last the set.
 
-    Raises what reading raises, UsageFault for a filter of other n-grams than asked for, and Interrupted.
+    preset: a name and the items that it makes of all test files, which are then looked for. Raises what reading raises,
+    UsageFault for a filter of other n-grams than asked for, and Interrupted.
     """
-    if not config.tests:
+    if not config.tests and preset is None:
         raise UsageFault("there is no test file to look for; name it with --test FILE")
     trains = (config.train or ("-",)) if config.bloom is None else ()
     if (*trains, *config.tests).count("-") > 1:
@@ -72,7 +76,9 @@ def measure_overlap(config: OverlapConfig, item_texts: ItemTexts, reporter: Repo
     if bloom and n != bloom.header.n:
         raise UsageFault(f"{config.bloom} is of {bloom.header.n}-grams, not of {n}-grams; leave --ngram out")
     side = TestSide(InputForm(split="val"), item_texts, by_line=config.by_line, keep_texts=config.show > 0)
-    for path in config.tests:
+    if preset is not None:
+        side.read_items(*preset)
+    for path in config.tests if preset is None else ():
         side.read(path, reporter)
     index = NgramIndex(side.vocabulary, side.numbers, n)
     if not index.size:

@@ -96,6 +96,10 @@ class TestSide:
             raise BadInput(f"{display_name(path)} holds no document with text, so there is nothing to look for")
         self.files.append(file)
 
+    def read_items(self, name: str, items: Iterable[tuple[str, int, str]]) -> None:
+        """Take in a task's items (the task's name, the item's number, its text) as one more file of this name."""
+        self.files.append(TestFile(name, [self._document(text, task, number) for task, number, text in items]))
+
     def _read_documents(self, path: str, tally: DocumentTally) -> Iterator[TestDocument]:
         for work in read_work([path], tally, self._form):
             if isinstance(work, LongDocument):
