@@ -10,7 +10,6 @@ from gpt2cli.cli import detect_show, detect_train
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import (
     AnyPath,
-    Count,
     Real,
     device_option,
     files_argument,
@@ -52,8 +51,6 @@ class Detect(VerbCommand):
               metavar="F", help="Say `human` only where at most this share of generated texts scores as low.")
 @click.option("--prevalence", type=_SHARE, default=0.5, show_default=True,
               metavar="P", help="The share of generated texts where these come from; it moves the probability.")
-@click.option("--words", type=Count(1), default=None, metavar="N",
-              help="Judge the first N words; default: as many as the detector was trained on.")
 @click.option("--model", type=AnyPath(), default=None, metavar="MODEL",
               help="The model of a detector of the methods logprob and logrank.")
 @device_option()
@@ -63,7 +60,7 @@ class Detect(VerbCommand):
 @click.pass_obj
 def command(
     console: Console, detector: str, files: tuple[str, ...], max_false_positives: float, max_false_negatives: float,
-    prevalence: float, words: int | None, model: str | None, device: str, threads: int | None, output: str, force: bool,
+    prevalence: float, model: str | None, device: str, threads: int | None, output: str, force: bool,
 ) -> None:
     """Say of each text how probable it is that a model wrote it, and a verdict: human, generated or undecided.
 
@@ -72,8 +69,8 @@ def command(
     from gpt2cli.detection.classify import ClassifyConfig, classify
     from gpt2cli.records.streams import open_output
 
-    config = ClassifyConfig(detector, files or ("-",), max_false_positives, max_false_negatives, prevalence, words,
-                            model, device, threads)
+    config = ClassifyConfig(detector, files or ("-",), max_false_positives, max_false_negatives, prevalence, model,
+                            device, threads)
     with open_output(output, force=force) as stream:
         summary = classify(config, stream, console, end=output == "-")
     console.note(summary.sentence())

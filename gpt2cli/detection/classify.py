@@ -26,14 +26,13 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class ClassifyConfig:
-    """Everything `gpt2 detect` was asked for, but where its records go. words: None for the detector's own."""
+    """Everything `gpt2 detect` was asked for, but where its records go."""
 
     detector: str
     paths: tuple[str, ...]
     max_false_positives: float = 0.01
     max_false_negatives: float = 0.01
     prevalence: float = 0.5
-    words: int | None = None
     model: str | None = None
     device: str = "auto"
     threads: int | None = None
@@ -86,15 +85,16 @@ def classify(config: ClassifyConfig, output: BinaryIO, reporter: Reporter, *, en
     scoring = Scoring(detector, config.model, config.device, config.threads, reporter)
     bounds = limits(detector, config.max_false_positives, config.max_false_negatives)
     _tell_of_limits(detector, bounds, config, reporter)
-    words = detector.words if config.words is None else config.words
     summary, reading, writer = ClassifySummary(), Reading(), RecordWriter(output)
     number = 0
     for batch in _batches(read_texts(config.paths, reading, reporter)):
-        cut = [first_words(text.text, words) for text in batch]
+        cut = [first_words(text.text, detector.words) for text in batch]
         summary.short += sum(one is None for one in cut)
         texts = [trimmed(text.text) if one is None else one for text, one in zip(batch, cut, strict=True)]
-        for text, used, score in zip(batch, texts, scoring.score(texts), strict=True):
+        for text, used, whole, score in zip(batch, texts, cut, scoring.score(texts), strict=True):
             fields = _fields(text, used, float(score), detector, bounds, config.prevalence)
+            if whole is None:
+                fields["verdict"] = UNDECIDED
             writer.write("gpt2.detection", {"document": number, **fields})
             summary.verdicts[fields["verdict"]] += 1
             number += 1
@@ -103,8 +103,9 @@ def classify(config: ClassifyConfig, output: BinaryIO, reporter: Reporter, *, en
     if not number:
         raise BadInput("there is no text to judge: every input is empty")
     if summary.short:
-        reporter.warn(f"{summary.short:,} of {number:,} texts have fewer than the {words} words that the detector was "
-                      "calibrated on; what is said of them is less sure than it looks")
+        reporter.warn(f"{summary.short:,} of {number:,} texts have fewer than the {detector.words} words that the "
+                      "detector was calibrated on: no verdict on them would keep its promise, and their probability is "
+                      "a guess")
     if end:
         writer.end()
     return summary
@@ -121,8 +122,7 @@ def _fields(text: Text, used: str, score: float, detector: Detector, bounds: Lim
 def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
     batch: list[Text] = []
     for text in texts:
-        if trimmed(text.text):
-            batch.append(text)
+        batch.append(text)
         if len(batch) == _BATCH:
             yield batch
             batch = []

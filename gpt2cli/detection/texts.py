@@ -71,12 +71,11 @@ def read_texts(paths: Sequence[str], reading: Reading, reporter: Reporter) -> It
     for batch in read_batches(paths, tally):
         if reporter.stopping():
             raise Interrupted
-        if isinstance(batch, LineBatch):
-            yield from _of_lines(batch, tally)
-        elif isinstance(batch, TextBatch):
-            yield from (_text(document.text, document.where, {}) for document in documents_of(batch, tally))
-        else:
-            yield _of_long(batch, tally)
+        for text in _of_batch(batch, tally):
+            if trimmed(text.text):
+                yield text
+            else:
+                tally.skip("empty texts")
 
 
 def read_distinct(paths: Sequence[str], what: str, reporter: Reporter) -> list[Text]:
@@ -132,6 +131,15 @@ def _enough(texts: list[Text]) -> int:
     return lengths[int(len(lengths) * SHORT)]
 
 
+def _of_batch(batch: LineBatch | TextBatch | LongDocument, tally: DocumentTally) -> Iterator[Text]:
+    if isinstance(batch, LineBatch):
+        yield from _of_lines(batch, tally)
+    elif isinstance(batch, TextBatch):
+        yield from (_text(document.text, document.where, {}) for document in documents_of(batch, tally))
+    else:
+        yield _of_long(batch, tally)
+
+
 def _of_lines(batch: LineBatch, tally: DocumentTally) -> Iterator[Text]:
     offset = batch.offset
     for number, line in enumerate(batch.data.removesuffix(b"\n").split(b"\n"), batch.number):
@@ -141,10 +149,7 @@ def _of_lines(batch: LineBatch, tally: DocumentTally) -> Iterator[Text]:
         else:
             record = parse_line(decode_utf8(line, tally.loss, batch.name, offset).encode(), where)
             text = _record_text(record, where, tally)
-            if text is not None and not trimmed(text):
-                tally.skip("empty texts")
-            elif text is not None:
-                tally.documents += 1
+            if text is not None:
                 yield _text(text, where, record)
         offset += len(line) + 1
 

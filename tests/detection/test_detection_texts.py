@@ -52,15 +52,18 @@ def test_plain_text_directories_and_repeats(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.txt").write_text("first of all\n")
     (tmp_path / "d" / "b.txt").write_text("first of all\n")
+    (tmp_path / "d" / "c.txt").write_text(" \n")
     reporter = Silent()
     assert [one.text for one in read_distinct([str(tmp_path / "d")], "human texts", reporter)] == ["first of all\n"]
-    assert reporter.warnings == ["human texts: 1 texts came more than once and count once"]
+    assert reporter.warnings == ["human texts: skipped: 1 empty texts",
+                                 "human texts: 1 texts came more than once and count once"]
 
 
 @pytest.mark.parametrize(("record", "message"), [
     ({**SAMPLE, "schema": "gpt2.sample/2"}, "line 1: schema gpt2.sample/2 was written by a newer gpt2"),
     ({"schema": "gpt2.step/1", "text": "x"}, "there are no human texts in"),
     ({"text": " \ufffd\n"}, "there are no human texts in"),
+    ({"text": ""}, "there are no human texts in"),
 ])
 def test_what_can_not_be_read_is_said(tmp_path: Path, record: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
