@@ -54,6 +54,15 @@ fewshot_split: train
 fewshot_config: {sampler: first_n}
 num_fewshot: 2
 """,
+    "truth": """
+output_type: multiple_choice
+doc_to_text: "Is it so? {{question}}\\n"
+doc_to_choice: ["no", "yes"]
+doc_to_target: is_so
+fewshot_split: train
+fewshot_config: {sampler: first_n}
+num_fewshot: 2
+""",
     "letters": """
 output_type: multiple_choice
 doc_to_text: "{{question}}"
@@ -112,7 +121,7 @@ def task_files(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> dict[st
             label = random_.randrange(4)
             file.write(json.dumps({
                 "question": phrases(words, random_, 1, 8) + random_.choice(["", " ", "  ", "\n"]), "options": options,
-                "label": label, "four": four, "answer": four[label], "half": label % 2,
+                "label": label, "four": four, "answer": four[label], "half": label % 2, "is_so": bool(label % 2),
                 "text": phrases(words, random_, 3, 20),
             }) + "\n")
     found = {}
