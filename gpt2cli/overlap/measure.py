@@ -154,10 +154,11 @@ class _Report:
         documents = [document for file in files for document in file.documents]
         start, stop = documents[0].start, documents[-1].stop
         grams = self._index.gram_at[start:stop]
-        distinct = np.unique(grams[grams >= 0])
+        own = np.zeros(self._index.size, dtype=bool)
+        own[grams[grams >= 0]] = True
         overlapping = sum(self._counts(document.start, document.stop)["n_overlap"] > 0 for document in documents)
-        return {"n_documents": len(documents), **self._counts(start, stop), "n_distinct": len(distinct),
-                "n_distinct_overlap": int(self._train.found[distinct].sum()), "n_documents_with_overlap": overlapping}
+        return {"n_documents": len(documents), **self._counts(start, stop), "n_distinct": int(own.sum()),
+                "n_distinct_overlap": int((own & self._train.found).sum()), "n_documents_with_overlap": overlapping}
 
     def _counts(self, start: int, stop: int) -> Fields:
         n_grams, n_overlap = (int(total[stop] - total[start]) for total in self._totals)
