@@ -41,7 +41,7 @@ class Detect(VerbCommand):
     cls=Detect,
     short_help="Tell generated text from human text, and say how surely.",
     epilog="Other verbs, each with its own --help: train (a detector from human and generated texts), report (how good "
-    "a detector is).",
+    "a detector is), show (a text coloured by how likely a model finds its words).",
 )
 @click.argument("detector", type=AnyPath(), metavar="DETECTOR")
 @files_argument()
