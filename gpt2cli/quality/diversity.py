@@ -84,31 +84,33 @@ def zipf(counts: NgramCounts, ranks: int = ZIPF_RANKS) -> LeftOut:
     log_rank = np.log(np.arange(1, min(ranks, len(totals)) + 1))
     sums = np.concatenate([[0.0], np.cumsum(log_rank)])
     squares = np.concatenate([[0.0], np.cumsum(log_rank**2)])
-    kinds_F = np.bincount(totals)
-    value = _slope(kinds_F, sums, squares)
+    frequencies, kinds = np.unique(totals, return_counts=True)
+    value = _slope(frequencies, kinds, sums, squares)
     without = np.empty(len(counts.sizes_D))
     for number in range(len(without)):
         grams, own = counts.of_document(number)
-        rest = kinds_F.copy()
-        np.subtract.at(rest, totals[grams], 1)
-        np.add.at(rest, totals[grams] - own, 1)
-        rest[0] = 0
-        found = _slope(rest, sums, squares)
+        here = totals[grams]
+        rest = (here - own)[here > own]
+        changed = np.repeat([-1, 1], [len(here), len(rest)])
+        found = _slope(np.concatenate([frequencies, here, rest]), np.concatenate([kinds, changed]), sums, squares)
         if found is None:
             return LeftOut(value, None, _n_with(counts))
         without[number] = found
     return LeftOut(value, without, _n_with(counts))
 
 
-def _slope(kinds_F: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> float | None:
-    """Return minus the slope; kinds_F[f] units occur f times, sums and squares are those of log rank, cumulated."""
-    frequencies = np.flatnonzero(kinds_F)[::-1]
-    ends = np.minimum(np.cumsum(kinds_F[frequencies]), len(sums) - 1)
+def _slope(frequencies: np.ndarray, kinds: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> float | None:
+    """Return minus the slope: `kinds` units occur `frequencies` times; sums and squares of log rank, cumulated.
+
+    A frequency may come again with more or fewer units, after its first entry.
+    """
+    order = np.argsort(-frequencies, kind="stable")
+    ends = np.minimum(np.cumsum(kinds[order]), len(sums) - 1)
     starts = np.concatenate([[0], ends[:-1]])
     n = int(ends[-1]) if len(ends) else 0
     if n < 2:
         return None
-    log_frequency = np.log(frequencies)
+    log_frequency = np.log(frequencies[order])
     spread = squares[n] - sums[n] ** 2 / n
     together = log_frequency @ (sums[ends] - sums[starts]) - sums[n] * (log_frequency @ (ends - starts)) / n
     return float(-together / spread) + 0.0
