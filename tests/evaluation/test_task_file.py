@@ -124,9 +124,9 @@ def test_lone_surrogates_are_replaced_and_counted(tmp_path: Path) -> None:
     ([{"answer": 1}], "line 1 is no record of a task"),
     ([{"text": "a b"}, {"txt": 1}], "line 2 has no field 'text'"),
     ([{"text": "word"}], "fewer than two words"),
-    ([{"context": "a", "choices": ["b"], "label": 1}], "its label is 1, and it has 1 choices"),
+    ([{"context": "a", "choices": ["b"], "label": 1}], "its label is 1, and it has 1 choice,"),
     ([{"context": "a", "choices": ["b"], "label": -1}], "its label is -1"),
-    ([{"context": "a", "choices": ["b"], "label": "c"}], "'c' is none of its 1 choices"),
+    ([{"context": "a", "choices": ["b"], "label": "c"}], "'c' is none of its 1 choice"),
     ([{"context": "a", "choices": ["b"], "label": None}], "its label is NoneType"),
     ([{"context": "a", "choices": ["b"], "label": []}], "right answers is empty"),
     ([{"context": "a", "choices": [], "label": 0}], "no list of texts"),
@@ -149,7 +149,7 @@ def test_records_that_lack_something_are_named(tmp_path: Path, records: list[Any
 
 def test_examples_that_are_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"text": "a b"}, {"text": "c d"})
-    with pytest.raises(BadInput, match="2 examples were asked for, and there are 1"):
+    with pytest.raises(BadInput, match="2 examples were asked for, and there is 1"):
         items_of(path, 2)
     with pytest.raises(UsageFault, match=r"there is no .*nowhere"):
         load_task(str(tmp_path / "nowhere.yaml"), UnicodeLoss())

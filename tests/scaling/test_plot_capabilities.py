@@ -61,6 +61,16 @@ def test_a_line_for_each_task_and_a_panel_for_each_metric() -> None:
     assert not found[0].logarithmic and panels([text("a", 1e6, 3.0)], [], {})[0].logarithmic
 
 
+def test_clean_scores_are_lines_of_their_own() -> None:
+    """Of a preset or a task the two would else have one name; nothing left out gives them one text, too."""
+    clean = {"protocol": {"name": "sliding", "stride": 32, "exclude_overlap": {"ngram": 8}}}
+    (panel,) = panels([text("a", 1e6, 3.0), text("a", 1e6, 3.1, **clean)], [], {})
+    assert [(series.label, [point.value for point in series.points]) for series in panel.series] == [
+        ("text abababab", [3.0]), ("text abababab, without overlap", [3.1])]
+    (panel, _) = panels([], [task("a", 1e6, 0.4), task("a", 1e6, 0.3, **clean)], {})
+    assert [series.label for series in panel.series] == ["arc", "arc, without overlap"]
+
+
 @pytest.mark.parametrize("metric", ["nll_nats_per_token", "ppl", "word_ppl", "bits_per_byte"])
 def test_the_error_of_every_measure_is_that_of_a_small_change_of_the_loss(metric: str) -> None:
     low, middle, high = (text("a", 1e6, nll)[metric] for nll in (3 - 1e-4, 3, 3 + 1e-4))
