@@ -147,3 +147,21 @@ def test_what_gpt2_overlap_writes_is_what_is_read(gpt2_here: Callable, model_dir
     result = gpt2_here("eval-tasks", model_directory, path, "--exclude-overlap", "-", input=found.stdout, check=True)
     excluded = [item["item"] for item in of(result.stdout, "gpt2.item") if item["excluded"]]
     assert excluded == [4]
+
+
+def test_overlap_looks_for_a_presets_items(gpt2_here: Callable, model_directory: Path, tmp_path: Path) -> None:
+    """One passage a line is de-tokenised by the preset, so its items are other texts than the file's lines."""
+    data, train = tmp_path / "lambada.txt", tmp_path / "train.txt"
+    data.write_text("she did n't see the old red door\nthey went by the long way home\n")
+    train.write_text("And they went by the long way home, he said.")
+    arguments = ("overlap", train, "--preset", "lambada", "--ngram", 5)
+    found = gpt2_here(*arguments, "--test", data, check=True)
+    assert [(each["task"], each["item"], each["n_overlap"]) for each in of(found.stdout, "gpt2.overlap")] == [
+        ("lambada", 0, 0), ("lambada", 1, 3)]
+    result = gpt2_here("eval-tasks", "--preset", "lambada", model_directory, data, "--exclude-overlap", "-",
+                       input=found.stdout, check=True)
+    assert [item["excluded"] for item in of(result.stdout, "gpt2.item")] == [False, True]
+    without = gpt2_here(*arguments)
+    assert without.returncode == 2 and b"--preset lambada: name its data with --test FILE" in without.stderr
+    made = gpt2_here("overlap", train, "--preset", "analogies", "--summary", check=True)
+    assert of(made.stdout, "gpt2.overlap-set")[0]["n_documents"] == 1000
