@@ -10,6 +10,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, Count, Real, Text, Whole, files_argument, force_option, output_option
 from gpt2cli.cli.overlap_table import lines_of_passage, lines_of_set
+from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -128,5 +129,5 @@ def _build(console: Console, train: tuple[str, ...], path: str, output: str, for
                          options["rate"] or RATE, options["capacity"], options["jobs"])
     with open_output(path, force=force, binary=True, as_is=True) as stream:
         header = build_bloom(config, stream, console)
-    console.note(f"{header.n_grams:,} {header.n}-grams of {header.documents:,} documents in {header.bits // 8:,} "
-                 f"bytes, false-positive rate {header.false_positive_rate:.1e}")
+    console.note(f"{counted(header.n_grams, f'{header.n}-gram')} of {counted(header.documents, 'document')} "
+                 f"in {header.bits // 8:,} bytes, false-positive rate {header.false_positive_rate:.1e}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpt2cli.errors import counted
+
 SHOWN = 400
 """Characters of a passage on the screen."""
 
@@ -14,7 +16,7 @@ def lines_of_set(record: dict[str, Any]) -> list[str]:
     n, train = record["n"], record["train"]
     rate = record["false_positive_rate"]
     how = "exact" if record["method"] == "exact" else f"Bloom filter, false positives {rate:.1e}"
-    lines = [f"train: {train['documents']:,} documents, {train['words']:,} words; {n}-grams, {how}"]
+    lines = [f"train: {counted(train['documents'], 'document')}, {counted(train['words'], 'word')}; {n}-grams, {how}"]
     rows = [("test", "overlap", f"of {n}-grams", "distinct", "documents"), *map(_row, record["tests"])]
     if len(record["tests"]) > 1:
         rows.append(_row({**record, "test": "all"}))
