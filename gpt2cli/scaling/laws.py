@@ -1,19 +1,23 @@
-"""Scaling laws as data: the Chinchilla form, Kaplan's joint form, the published constants, and the closed-form optimum.
+"""Published scaling laws as data, the Chinchilla form and its closed-form optimum. Other forms have files of their own.
 
 Losses are in nats per token, N in parameters, D in tokens, C in FLOP. C = k N D with k = 6 unless said otherwise.
-Sources: Kaplan et al. 2020 (arXiv 2001.08361), Hoffmann et al. 2022 (2203.15556), Besiroglu et al. 2024 (2404.10102).
+Sources: Kaplan et al. 2020 (arXiv 2001.08361), Hoffmann et al. 2022 (2203.15556), Besiroglu et al. 2024 (2404.10102),
+Muennighoff et al. 2023 (2305.16264).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.scaling.data_constrained import DataConstrainedLaw
+from gpt2cli.scaling.kaplan import ALPHA_S, CRITICAL_BATCH, S_C, SEPARATE, KaplanLaw, KaplanStepsLaw, PowerLaw
 
 FLOPS_PER_ND = 6.0
 """k in C = k N D: two FLOP forward and four backward for each parameter and token."""
@@ -56,32 +60,28 @@ class ChinchillaLaw:
         return Allocation(flops, float(n), float(d), float(loss))
 
 
-@dataclass(frozen=True)
-class KaplanLaw:
-    """L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D (Kaplan et al. 2020, eq. 1.5). N is non-embedding."""
+class Surface(Protocol):
+    """A law of N and D: what predictions, optima and comparisons need of it. Infinity stands for the limit."""
 
-    alpha_N: float
-    alpha_D: float
-    N_c: float
-    D_c: float
-    form = "[(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D"
+    @property
+    def form(self) -> str:
+        """The formula, as text."""
 
     def loss(self, n: Any, d: Any) -> Any:
-        """Return the loss in nats at `n` non-embedding parameters and `d` tokens."""
-        size = (self.N_c / np.asarray(n, dtype=float)) ** (self.alpha_N / self.alpha_D)
-        return (size + self.D_c / np.asarray(d, dtype=float)) ** self.alpha_D
+        """Return the loss in nats at `n` parameters and `d` tokens."""
 
 
-Law = ChinchillaLaw | KaplanLaw
+Law = ChinchillaLaw | KaplanLaw | DataConstrainedLaw | KaplanStepsLaw
 
 
 @dataclass(frozen=True)
 class PublishedLaw:
-    """A law with the paper it stands in and what its N counts."""
+    """A law with the paper it stands in and what its N counts. `separate`: its fits in one variable (n, d, c)."""
 
     law: Law
     count: str
     source: str
+    separate: Mapping[str, PowerLaw] = field(default_factory=dict)
 
 
 PUBLISHED: MappingProxyType[str, PublishedLaw] = MappingProxyType(
@@ -109,12 +109,31 @@ PUBLISHED: MappingProxyType[str, PublishedLaw] = MappingProxyType(
         "kaplan-t5": PublishedLaw(
             KaplanLaw(0.076, 0.095, 8.8e13, 5.4e13),
             "non-embedding",
-            "Kaplan et al. 2020, the separate fits of Table 5 in the joint form (arXiv 2001.08361)",
+            "Kaplan et al. 2020, the separate fits of Table 5, in the joint form (arXiv 2001.08361)",
+            SEPARATE,
         ),
         "kaplan-t2": PublishedLaw(
             KaplanLaw(0.076, 0.103, 6.4e13, 1.8e13),
             "non-embedding",
             "Kaplan et al. 2020, the joint fit of Table 2 (arXiv 2001.08361)",
+        ),
+        "kaplan-ns": PublishedLaw(
+            KaplanStepsLaw(0.077, ALPHA_S, 6.5e13, S_C, CRITICAL_BATCH),
+            "non-embedding",
+            "Kaplan et al. 2020, the fit of Table 3 to parameters and steps (arXiv 2001.08361)",
+        ),
+        "muennighoff": PublishedLaw(
+            DataConstrainedLaw(
+                math.exp(0.6254804),
+                math.exp(6.255414),
+                math.exp(7.3049974),
+                0.3526596,
+                0.3526596,
+                15.387756,
+                5.309743,
+            ),
+            "total",
+            "Muennighoff et al. 2023, repeated data (arXiv 2305.16264)",
         ),
     }
 )
