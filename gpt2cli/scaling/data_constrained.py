@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DataConstrainedLaw:
-    """The law: five Chinchilla constants, the half-lives of repetition, and U unique tokens (None: never a repetition)."""
+    """The law: five Chinchilla constants, the half-lives of repetition, U unique tokens (None: never repeated)."""
 
     E: float
     A: float

@@ -79,9 +79,9 @@ class KaplanStepsLaw:
     form = "(N_c/N)^alpha_N + (S_c/S_min)^alpha_S"
 
     def loss(self, n: Any, d: Any) -> Any:
-        """Return the loss in nats after `d` tokens at the critical batch size: D = 2 B_crit(L) S_min, infinity: the limit.
+        """Return the loss in nats after `d` tokens at the critical batch size: D = 2 B_crit(L) S_min.
 
-        Then C = 6 N D is twice C_min (eq. 5.5).
+        Infinity stands for the limit. Then C = 6 N D is twice C_min (eq. 5.5).
         """
         tokens = np.asarray(d, dtype=float)
         return self._solve(n, lambda loss: tokens / (2 * self.critical.at(loss)))
@@ -97,16 +97,15 @@ class KaplanStepsLaw:
         return self._solve(n, lambda loss: steps / (1 + self.critical.at(loss) / batch))
 
     def at_min_compute(self, n: Any, c_min: Any) -> Any:
-        """Return the loss in nats that C_min = 6 N B_crit(L) S_min, the least compute for a loss, of `c_min` FLOP gives."""
+        """Return the loss in nats that the least compute for a loss, C_min = 6 N B_crit(L) S_min, reaches with `c_min` FLOP."""
         size, compute = np.asarray(n, dtype=float), np.asarray(c_min, dtype=float)
         return self._solve(n, lambda loss: compute / (6 * size * self.critical.at(loss)))
 
     def _solve(self, n: Any, s_min_at: Any) -> Any:
         """Return the root of L = L(n, s_min_at(L)) by bisection: s_min_at grows with L, so the right side falls."""
-        low = np.log((self.N_c / np.asarray(n, dtype=float)) ** self.alpha_N)
-        high = low + 60.0
+        shape = np.broadcast_shapes(np.shape(n), np.shape(s_min_at(1.0)))
+        low, high = np.full(shape, -20.0), np.full(shape, 60.0)
         with np.errstate(over="ignore", divide="ignore"):
-            low, high = np.broadcast_arrays(low + 0 * s_min_at(np.exp(low)), high + 0 * s_min_at(np.exp(low)))
             for _ in range(100):
                 middle = (low + high) / 2
                 above = self.at_min_steps(n, s_min_at(np.exp(middle))) > np.exp(middle)
