@@ -97,7 +97,7 @@ class KaplanStepsLaw:
         return self._solve(n, lambda loss: steps / (1 + self.critical.at(loss) / batch))
 
     def at_min_compute(self, n: Any, c_min: Any) -> Any:
-        """Return the loss in nats that the least compute for a loss, C_min = 6 N B_crit(L) S_min, reaches with `c_min` FLOP."""
+        """Return the loss in nats that `c_min` FLOP reach as least compute: C_min = 6 N B_crit(L) S_min."""
         size, compute = np.asarray(n, dtype=float), np.asarray(c_min, dtype=float)
         return self._solve(n, lambda loss: compute / (6 * size * self.critical.at(loss)))
 
