@@ -41,13 +41,14 @@ class ModelShape:
         d = self.n_embd
         return self.n_layer * (12 * d * d + 13 * d) + 2 * d
 
-    def train_flops_per_token(self) -> int:
+    def train_flops_per_token(self, *, full_attention: bool = False) -> int:
         """FLOP to train on one token: 6 (12 L d^2 + V d) for the matrices, 6 L T d for causal attention.
 
-        The attention term is Kaplan's (2001.08361, causal half); the embedding look-up costs nothing.
+        The attention term is Kaplan's (2001.08361, causal half); full_attention: 12 L T d, the form of PaLM
+        (2204.02311) and nanoGPT, which counts what is masked too. The embedding look-up costs nothing.
         """
         matrices = 12 * self.n_layer * self.n_embd**2 + self.n_vocab * self.n_embd
-        return 6 * matrices + 6 * self.n_layer * self.n_ctx * self.n_embd
+        return 6 * matrices + (12 if full_attention else 6) * self.n_layer * self.n_ctx * self.n_embd
 
     def with_data(self, n_ctx: int, n_vocab: int) -> ModelShape:
         """Return the same network for another context and vocabulary."""
