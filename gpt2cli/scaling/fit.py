@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt2cli.scaling.polish import AMPLITUDE_FLOOR, EXPONENT_BOUNDS, Surface, objective, polish
+from gpt2cli.scaling.polish import AMPLITUDE_FLOOR, EXPONENT_BOUNDS, Problem, Surface, objective, polish
 
 DEFAULT_DELTA = 1e-3
 GRID = np.geomspace(0.025, 2.0, 24)
@@ -54,8 +54,8 @@ def fit_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray, delta: float = D
     surface = Surface.of(n, d, loss)
     weights = np.ones((1, surface.x.size))
     starts = _grid_starts(surface, max(delta, DEFAULT_DELTA))
-    solutions, converged = _solve(surface, starts, np.repeat(weights, len(starts), axis=0), delta)
-    values = objective(surface, solutions, weights, _effective(delta))
+    solutions, converged = descend(surface, starts, np.repeat(weights, len(starts), axis=0), delta)
+    values = objective(surface, solutions, weights, effective(delta))
     best = int(np.argmin(values))
     residuals = surface.residuals(solutions[best : best + 1])[0]
     return Fit(
@@ -78,39 +78,41 @@ def fit_resamples(
     """
     surface = Surface.of(n, d, loss)
     centre = surface.from_units(start)[None, :]
-    huber = _effective(delta)
+    huber = effective(delta)
     rows = max(1, _CHUNK // surface.x.size)
     solutions = np.empty((len(weights), 5))
     for first in range(0, len(weights), rows):
         part = weights[first : first + rows]
         grid = _least_squares_starts(surface, part)
         better = objective(surface, grid, part, huber) < objective(surface, centre, part, huber)
-        solutions[first : first + rows], _ = _solve(surface, np.where(better[:, None], grid, centre), part, delta)
+        solutions[first : first + rows], _ = descend(surface, np.where(better[:, None], grid, centre), part, delta)
     return surface.to_units(solutions)
 
 
-def condition_number(surface: Surface, parameters: np.ndarray) -> float | None:
+def condition_number(problem: Problem, parameters: np.ndarray) -> float | None:
     """Return the condition number of the log residuals' Jacobian, columns scaled to length 1, N and D centred."""
-    jacobian = surface.jacobian(parameters[None, :])[0]
+    jacobian = problem.linearise(parameters[None, :])[1][0]
     norms = np.linalg.norm(jacobian, axis=1)
     if not np.all(norms > 1e-12):
         return None
     values = np.linalg.svd(jacobian / norms[:, None], compute_uv=False)
-    if values.size < 5 or values[-1] < 1e-12 * values[0]:
+    if values.size < len(parameters) or values[-1] < 1e-12 * values[0]:
         return None
     return float(values[0] / values[-1])
 
 
-def _effective(delta: float) -> float:
+def effective(delta: float) -> float:
+    """Return the Huber threshold by which solutions are compared: `delta`, or LAD's smallest for 0."""
     return delta if delta > 0 else LAD_DELTAS[-1]
 
 
-def _solve(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
+def descend(problem: Problem, starts: np.ndarray, weights: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Polish each start (R, P) under its weights (R, M); `delta` 0 goes down LAD_DELTAS. Returns as polish does."""
     if delta > 0:
-        return polish(surface, starts, weights, delta)
+        return polish(problem, starts, weights, delta)
     solutions, converged = starts, np.zeros(len(starts), dtype=bool)
     for step in LAD_DELTAS:
-        solutions, converged = polish(surface, solutions, weights, step)
+        solutions, converged = polish(problem, solutions, weights, step)
     return solutions, converged
 
 

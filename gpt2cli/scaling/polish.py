@@ -7,6 +7,7 @@ zone, the Hessian of iteratively reweighted least squares (a majorant) gives ste
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,33 @@ _HIGH = np.array([np.inf, np.inf, np.inf, EXPONENT_BOUNDS[1], EXPONENT_BOUNDS[1]
 _ITERATIONS = 200
 
 
+class Problem(Protocol):
+    """What is descended on: log residuals of M observations as functions of P parameters inside `low` and `high`."""
+
+    @property
+    def size(self) -> int:
+        """M."""
+
+    @property
+    def low(self) -> np.ndarray:
+        """Lower bounds, (P,)."""
+
+    @property
+    def high(self) -> np.ndarray:
+        """Upper bounds, (P,)."""
+
+    def residuals(self, parameters: np.ndarray) -> np.ndarray:
+        """Return log(predicted) - log(observed), (R, M), for parameters (R, P)."""
+
+    def linearise(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the residuals (R, M) and their derivatives (R, P, M)."""
+
+    def add_second_derivatives(
+        self, hessian: np.ndarray, parameters: np.ndarray, jacobian: np.ndarray, slope: np.ndarray, share: np.ndarray
+    ) -> None:
+        """Add share (R,) * sum(slope (R, M) * second derivatives of prediction / prediction) to `hessian` (R, P, P)."""
+
+
 @dataclass(frozen=True)
 class Surface:
     """Observations in natural units: logs of N, D and L relative to their geometric means, each of shape (M,)."""
@@ -28,6 +56,13 @@ class Surface:
     log_level: np.ndarray
     level: np.ndarray
     centre: tuple[float, float, float]
+    low = _LOW
+    high = _HIGH
+
+    @property
+    def size(self) -> int:
+        """Number of observations, M."""
+        return self.x.size
 
     @classmethod
     def of(cls, n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Surface:
@@ -63,10 +98,27 @@ class Surface:
         """Return log(predicted) - log(observed), (R, M)."""
         return np.log(np.maximum(self.terms(parameters)[2], 1e-300)) - self.log_level
 
-    def jacobian(self, parameters: np.ndarray) -> np.ndarray:
-        """Return the derivatives of the residuals by the five centred parameters, (R, 5, M)."""
+    def linearise(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the residuals (R, M) and their derivatives by the five centred parameters, (R, 5, M)."""
         power_x, power_y, predicted = self.terms(parameters)
-        return _jacobian(self, parameters, power_x, power_y, predicted)
+        jacobian = np.empty((len(parameters), 5, self.x.size))
+        np.divide(1.0, predicted, out=jacobian[:, 0])
+        np.multiply(power_x, jacobian[:, 0], out=jacobian[:, 1])
+        np.multiply(power_y, jacobian[:, 0], out=jacobian[:, 2])
+        np.multiply(jacobian[:, 1], -parameters[:, 1:2] * self.x, out=jacobian[:, 3])
+        np.multiply(jacobian[:, 2], -parameters[:, 2:3] * self.y, out=jacobian[:, 4])
+        return np.log(np.maximum(predicted, 1e-300)) - self.log_level, jacobian
+
+    def add_second_derivatives(
+        self, hessian: np.ndarray, parameters: np.ndarray, jacobian: np.ndarray, slope: np.ndarray, share: np.ndarray
+    ) -> None:
+        """See Problem; only A-alpha and B-beta have any."""
+        for amplitude, exponent, logs in ((1, 3, self.x), (2, 4, self.y)):
+            weighted = jacobian[:, amplitude] * slope
+            once = -share * (weighted @ logs)
+            hessian[:, amplitude, exponent] += once
+            hessian[:, exponent, amplitude] += once
+            hessian[:, exponent, exponent] += share * parameters[:, amplitude] * (weighted @ (logs * logs))
 
 
 def huber(residuals: np.ndarray, delta: float) -> np.ndarray:
@@ -75,27 +127,27 @@ def huber(residuals: np.ndarray, delta: float) -> np.ndarray:
     return np.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
-def objective(surface: Surface, parameters: np.ndarray, weights: np.ndarray, delta: float) -> np.ndarray:
-    """Return the weighted SUM of Huber losses, (R,), for centred parameters (R, 5) and weights (R or 1, M)."""
-    return (weights * huber(surface.residuals(parameters), delta)).sum(axis=1)
+def objective(problem: Problem, parameters: np.ndarray, weights: np.ndarray, delta: float) -> np.ndarray:
+    """Return the weighted SUM of Huber losses, (R,), for centred parameters (R, P) and weights (R or 1, M)."""
+    return (weights * huber(problem.residuals(parameters), delta)).sum(axis=1)
 
 
-def polish(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Descend from each start (R, 5) under its weights (R, M). Returns solutions (R, 5) and converged (R,).
+def polish(problem: Problem, starts: np.ndarray, weights: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Descend from each start (R, P) under its weights (R, M). Returns solutions (R, P) and converged (R,).
 
-    No start ends worse than it began. Bounds: amplitudes >= 0, exponents within EXPONENT_BOUNDS.
+    No start ends worse than it began. Parameters stay within the problem's bounds.
     """
-    solutions = np.clip(starts, _LOW, _HIGH)
+    solutions = np.clip(starts, problem.low, problem.high)
     finished = np.zeros(len(starts), dtype=bool)
     rows = np.arange(len(starts))
     point, weight = solutions.copy(), weights
-    value = objective(surface, point, weight, delta)
+    value = objective(problem, point, weight, delta)
     mix, damping = np.ones(len(rows)), np.full(len(rows), 1e-3)
     small = np.zeros(len(rows), dtype=int)
     for _ in range(_ITERATIONS):
-        trial = point + _step(surface, point, weight, delta, mix, damping)
-        trial = np.clip(trial, _LOW, _HIGH)
-        trial_value = objective(surface, trial, weight, delta)
+        trial = point + _step(problem, point, weight, delta, mix, damping)
+        trial = np.clip(trial, problem.low, problem.high)
+        trial_value = objective(problem, trial, weight, delta)
         accepted = trial_value < value
         gain = np.where(accepted, value - trial_value, 0.0)
         moved = np.abs(trial - point).max(axis=1)
@@ -105,7 +157,7 @@ def polish(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: flo
         value = np.where(accepted, trial_value, value)
         mix = np.where(accepted, np.where(mix < 1e-3, 0.0, 0.2 * mix), np.minimum(1.0, np.maximum(8 * mix, 0.05)))
         damping = np.clip(np.where(accepted, 0.2 * damping, 5.0 * damping), 1e-12, 1e12)
-        done = (small >= 2) | (value <= 1e-29 * surface.x.size) | (damping > 1e8)
+        done = (small >= 2) | (value <= 1e-29 * problem.size) | (damping > 1e8)
         if done.any():
             solutions[rows[done]] = point[done]
             finished[rows[done]] = True
@@ -118,25 +170,11 @@ def polish(surface: Surface, starts: np.ndarray, weights: np.ndarray, delta: flo
     return solutions, finished
 
 
-def _jacobian(
-    surface: Surface, parameters: np.ndarray, power_x: np.ndarray, power_y: np.ndarray, predicted: np.ndarray
-) -> np.ndarray:
-    jacobian = np.empty((len(parameters), 5, surface.x.size))
-    np.divide(1.0, predicted, out=jacobian[:, 0])
-    np.multiply(power_x, jacobian[:, 0], out=jacobian[:, 1])
-    np.multiply(power_y, jacobian[:, 0], out=jacobian[:, 2])
-    np.multiply(jacobian[:, 1], -parameters[:, 1:2] * surface.x, out=jacobian[:, 3])
-    np.multiply(jacobian[:, 2], -parameters[:, 2:3] * surface.y, out=jacobian[:, 4])
-    return jacobian
-
-
 def _step(
-    surface: Surface, parameters: np.ndarray, weights: np.ndarray, delta: float, mix: np.ndarray, damping: np.ndarray
+    problem: Problem, parameters: np.ndarray, weights: np.ndarray, delta: float, mix: np.ndarray, damping: np.ndarray
 ) -> np.ndarray:
-    """Return one damped step per row, (R, 5), with parameters held that press against a bound."""
-    power_x, power_y, predicted = surface.terms(parameters)
-    jacobian = _jacobian(surface, parameters, power_x, power_y, predicted)
-    residuals = np.log(np.maximum(predicted, 1e-300)) - surface.log_level
+    """Return one damped step per row, (R, P), with parameters held that press against a bound."""
+    residuals, jacobian = problem.linearise(parameters)
     size = np.abs(residuals)
     inside = size <= delta
     slope = weights * np.clip(residuals, -delta, delta)
@@ -145,32 +183,15 @@ def _step(
     exact = np.where(inside, weights, 0.0) - slope
     curvature = (1 - mix[:, None]) * exact + mix[:, None] * majorant
     hessian = (jacobian * curvature[:, None, :]) @ jacobian.transpose(0, 2, 1)
-    _add_second_derivatives(hessian, surface, parameters, jacobian, slope, 1 - mix)
+    problem.add_second_derivatives(hessian, parameters, jacobian, slope, 1 - mix)
     scale = np.einsum("rim,rim,rm->ri", jacobian, jacobian, majorant)
-    diagonal = np.arange(5)
+    diagonal = np.arange(parameters.shape[1])
     hessian[:, diagonal, diagonal] += damping[:, None] * scale + 1e-14 * scale.max(axis=1, keepdims=True) + 1e-300
-    held = ((parameters <= _LOW) & (gradient > 0)) | ((parameters >= _HIGH) & (gradient < 0))
+    held = ((parameters <= problem.low) & (gradient > 0)) | ((parameters >= problem.high) & (gradient < 0))
     gradient = np.where(held, 0.0, gradient)
     hessian = np.where(held[:, :, None] | held[:, None, :], 0.0, hessian)
     hessian[:, diagonal, diagonal] = np.where(held, 1.0, hessian[:, diagonal, diagonal])
     return -_solve(hessian, gradient)
-
-
-def _add_second_derivatives(
-    hessian: np.ndarray,
-    surface: Surface,
-    parameters: np.ndarray,
-    jacobian: np.ndarray,
-    slope: np.ndarray,
-    share: np.ndarray,
-) -> None:
-    """Add share * sum(slope * second derivatives of the prediction / prediction); only A-alpha and B-beta have any."""
-    for amplitude, exponent, logs in ((1, 3, surface.x), (2, 4, surface.y)):
-        weighted = jacobian[:, amplitude] * slope
-        once = -share * (weighted @ logs)
-        hessian[:, amplitude, exponent] += once
-        hessian[:, exponent, amplitude] += once
-        hessian[:, exponent, exponent] += share * parameters[:, amplitude] * (weighted @ (logs * logs))
 
 
 def _solve(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -178,7 +199,8 @@ def _solve(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     diagonal = np.sqrt(np.abs(np.einsum("rii->ri", hessian)))
     diagonal = np.where(diagonal > 0, diagonal, 1.0)
     scaled = hessian / (diagonal[:, :, None] * diagonal[:, None, :])
-    scaled[:, np.arange(5), np.arange(5)] += 1e-15
+    each = np.arange(gradient.shape[1])
+    scaled[:, each, each] += 1e-15
     right = (gradient / diagonal)[:, :, None]
     try:
         solved = np.linalg.solve(scaled, right)[:, :, 0] / diagonal
