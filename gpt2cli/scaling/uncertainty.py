@@ -57,15 +57,23 @@ def bootstrap(
     `n`, `d`, `loss` are (M,), `clusters` (M,) integer labels, `start` (5,) the point fit. Draws with fewer than five
     distinct observations or fewer than three distinct N or D carry no fit and are dropped and counted.
     """
+    weights = cluster_counts(clusters, resamples, seed)
+    usable = _usable(weights > 0, levels(n), levels(d))
+    fitted = fit_resamples(n, d, loss, weights[usable], start, delta) if usable.any() else np.empty((0, 5))
+    return Bootstrap(fitted, resamples, np.unique(clusters).size, seed)
+
+
+def cluster_counts(clusters: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each observation counts in each draw of whole clusters with replacement, (resamples, M).
+
+    `clusters` (M,) are labels; the same seed gives the same draws, so methods are compared on equal resamples.
+    """
     labels, member = np.unique(clusters, return_inverse=True)
     generator = np.random.Generator(np.random.PCG64(seed))
     draws = generator.integers(0, labels.size, size=(resamples, labels.size))
     counts = np.zeros((resamples, labels.size))
     np.add.at(counts, (np.arange(resamples)[:, None], draws), 1.0)
-    weights = counts[:, member]
-    usable = _usable(weights > 0, levels(n), levels(d))
-    fitted = fit_resamples(n, d, loss, weights[usable], start, delta) if usable.any() else np.empty((0, 5))
-    return Bootstrap(fitted, resamples, labels.size, seed)
+    return counts[:, member]
 
 
 def _usable(present: np.ndarray, n_levels: np.ndarray, d_levels: np.ndarray) -> np.ndarray:
