@@ -17,17 +17,17 @@ def show_fit(record: dict[str, Any]) -> None:
     """Show a gpt2.fit record: parameters, allocation at each budget, diagnosis."""
     level = f"{100 * record['level']:.0f} % interval"
     rows: Rows = [
-        (name, _plain(value), _interval(record["intervals"][name], _plain))
+        (name, _plain(value), interval_text(record["intervals"][name], _plain))
         for name, value in record["parameters"].items()
     ]
     title = f"L = {record['form']}   ({record['n_observations']} runs, N: {record['count']} parameters)"
-    _show(title, ("", "fit", level), rows)
-    _show(
+    show(title, ("", "fit", level), rows)
+    show(
         "Best use of a budget (C = 6 N D)",
         ("C in FLOP", "N", level, "D", level, "loss", level),
         [_allocation(entry) for entry in record["allocations"]],
     )
-    _show("Diagnosis", ("", ""), _diagnosis(record))
+    show("Diagnosis", ("", ""), _diagnosis(record))
 
 
 def show_plans(name: str, source: str, count: str, records: list[dict[str, Any]]) -> None:
@@ -44,13 +44,13 @@ def show_plans(name: str, source: str, count: str, records: list[dict[str, Any]]
                     "",
                     short(record["d"]),
                     "",
-                    _loss(record["loss_nats"]),
-                    _interval(record.get("loss_nats_interval"), _loss),
+                    loss_text(record["loss_nats"]),
+                    interval_text(record.get("loss_nats_interval"), loss_text),
                 )
             )
     header = ("C in FLOP", "N", "95 % interval", "D", "95 % interval", "loss", "95 % interval")
     kept = [i for i in range(len(header)) if "interval" not in header[i] or any(row[i] for row in rows)]
-    _show(
+    show(
         f"{name}: {source} (C = 6 N D, N: {count} parameters)",
         tuple(header[i] for i in kept),
         [tuple(row[i] for i in kept) for row in rows],
@@ -68,11 +68,11 @@ def _allocation(entry: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{entry['flops']:.3g}",
         short(entry["n_opt"]),
-        _interval(entry.get("n_opt_interval"), short),
+        interval_text(entry.get("n_opt_interval"), short),
         short(entry["d_opt"]),
-        _interval(entry.get("d_opt_interval"), short),
-        _loss(entry["loss_nats"]),
-        _interval(entry.get("loss_nats_interval"), _loss),
+        interval_text(entry.get("d_opt_interval"), short),
+        loss_text(entry["loss_nats"]),
+        interval_text(entry.get("loss_nats_interval"), loss_text),
     )
 
 
@@ -102,17 +102,20 @@ def _plain(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.4g}"
 
 
-def _loss(value: float | None) -> str:
+def loss_text(value: float | None) -> str:
+    """Write a loss for people; None means that there is none."""
     return "none" if value is None else f"{value:.4f}"
 
 
-def _interval(ends: list[Any] | None, write: Any) -> str:
+def interval_text(ends: list[Any] | None, write: Any) -> str:
+    """Write an interval for people by `write`; None gives an empty cell."""
     if ends is None:
         return ""
     return " to ".join("none" if end is None else write(end) for end in ends)
 
 
-def _show(title: str, header: tuple[str, ...], rows: Rows) -> None:
+def show(title: str, header: tuple[str, ...], rows: Rows) -> None:
+    """Show a table on stderr unless --quiet; a header of empty strings is left out."""
     if click.get_current_context().meta.get("gpt2.quiet"):
         return
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ:
