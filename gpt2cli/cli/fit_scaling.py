@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.scaling_optimal import optimal
+from gpt2cli.cli.scaling_options import FLOPS_NOTE, check_outputs, write_records
+from gpt2cli.cli.scaling_predict import predict
 from gpt2cli.cli.verbs import VerbCommand
-from gpt2cli.errors import UsageFault
-
-_ENVIRONMENT = {"auto_envvar_prefix": "GPT2_FIT_SCALING"}
-_SCHEMA_NOTE = "FLOP are counted as C = 6 N D."
 
 
 class FitScaling(VerbCommand):
@@ -29,21 +26,6 @@ class FitScaling(VerbCommand):
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Write the verbs into the usage line."""
         return [f"[fit|{'|'.join(self.verbs)}]", *super().collect_usage_pieces(ctx)]
-
-
-def _law_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option(
-        "--fit",
-        "fit_file",
-        metavar="FILE",
-        type=click.Path(),
-        help="A law fitted before: the -o FILE of gpt2 fit-scaling, - for stdin.",
-    )(function)
-    return click.option(
-        "--law",
-        metavar="NAME",
-        help="A published law: hoffmann, hoffmann-unrounded, besiroglu, besiroglu-huber, kaplan-t5, kaplan-t2.",
-    )(function)
 
 
 @click.command(
@@ -71,7 +53,7 @@ def _law_options(function: Callable[..., Any]) -> Callable[..., Any]:
     type=Count(1),
     multiple=True,
     metavar="C",
-    help="Budget to allocate, repeatable; default: 10 times the largest run. " + _SCHEMA_NOTE,
+    help="Budget to allocate, repeatable; default: 10 times the largest run. " + FLOPS_NOTE,
 )
 @click.option(
     "--bootstrap",
@@ -118,9 +100,12 @@ def command(
     standard output, a table for people to standard error.
     """
     from gpt2cli.cli import scaling_tables
+    from gpt2cli.scaling.plots import picture_format
     from gpt2cli.scaling.study import FitConfig, run_study
 
-    _check_outputs(output, plot_file, force)
+    check_outputs((output, plot_file), force)
+    if plot_file is not None:
+        picture_format(plot_file)
     config = FitConfig(
         files or ("-",),
         mapping,
@@ -136,130 +121,13 @@ def command(
     record = report.record()
     if plot_file is not None:
         _draw(record, plot_file, force, console)
-    _write("gpt2.fit", [record], output, force)
+    write_records("gpt2.fit", [record], output, force)
     scaling_tables.show_fit(record)
     for text in report.warnings:
         console.warn(text)
 
 
-@click.command("fit-scaling", cls=Gpt2Command, context_settings=_ENVIRONMENT)
-@_law_options
-@click.option("--n", "sizes", type=Count(1), multiple=True, metavar="N", help="Parameters; repeatable with --d.")
-@click.option("--d", "lengths", type=Count(1), multiple=True, metavar="D", help="Training tokens.")
-@output_option()
-@force_option()
-@click.pass_obj
-def predict(
-    console: Console,
-    law: str | None,
-    fit_file: str | None,
-    sizes: tuple[int, ...],
-    lengths: tuple[int, ...],
-    output: str,
-    force: bool,
-) -> None:
-    """Predict the loss at N parameters and D tokens by a published law or a fit.
-
-    Writes a gpt2.plan record for each pair of --n and --d.
-    """
-    from gpt2cli.cli import scaling_tables
-    from gpt2cli.scaling import study
-
-    if not sizes or len(sizes) != len(lengths):
-        raise UsageFault("predict needs --n and --d, each as often as the other")
-    known = _law(law, fit_file)
-    records = [
-        study.rounded(
-            {
-                "law": known.name,
-                "flops": 6.0 * n * d,
-                "kind": "prediction",
-                "count": known.count,
-                "source": known.source,
-                **study.prediction_record(known.law, known.boot, float(n), float(d)),
-            }
-        )
-        for n, d in zip(sizes, lengths, strict=True)
-    ]
-    _write("gpt2.plan", records, output, force)
-    scaling_tables.show_plans(known.name, known.source, known.count, records)
-    _warn_of_reach(console, known, records)
-
-
-@click.command("fit-scaling", cls=Gpt2Command, context_settings=_ENVIRONMENT)
-@_law_options
-@click.option(
-    "--flops",
-    type=Count(1),
-    multiple=True,
-    required=True,
-    metavar="C",
-    help="Budget in FLOP, repeatable. " + _SCHEMA_NOTE,
-)
-@output_option()
-@force_option()
-@click.pass_obj
-def optimal(
-    console: Console, law: str | None, fit_file: str | None, flops: tuple[int, ...], output: str, force: bool
-) -> None:
-    """Find the N and D that make the most of a budget of C FLOP, in closed form.
-
-    Writes a gpt2.plan record for each budget.
-    """
-    from gpt2cli.cli import scaling_tables
-    from gpt2cli.scaling import study
-    from gpt2cli.scaling.laws import closed_form
-
-    known = _law(law, fit_file)
-    surface = closed_form(known.name, known.law)
-    records = [
-        study.rounded(
-            {
-                "law": known.name,
-                "kind": "optimal",
-                "count": known.count,
-                "source": known.source,
-                "flops_per_nd": 6.0,
-                **study.allocation_record(surface, known.boot, float(budget)),
-            }
-        )
-        for budget in flops
-    ]
-    _write("gpt2.plan", records, output, force)
-    scaling_tables.show_plans(known.name, known.source, known.count, records)
-    _warn_of_reach(console, known, records)
-
-
 FitScaling.verbs = {"predict": predict, "optimal": optimal}
-
-
-def _law(law: str | None, fit_file: str | None) -> Any:
-    from gpt2cli.scaling.saved import law_by_name, read_fit
-
-    if (law is None) == (fit_file is None):
-        raise UsageFault("give either --law NAME or --fit FILE")
-    return law_by_name(law) if law is not None else read_fit(str(fit_file))
-
-
-def _warn_of_reach(console: Console, known: Any, records: list[dict[str, Any]]) -> None:
-    farthest = max(float(record["flops"]) for record in records)
-    if known.largest_flops is not None and farthest > 100 * known.largest_flops:
-        console.warn(
-            f"{farthest:.3g} FLOP is {farthest / known.largest_flops:.0f} times the largest run of this fit; "
-            "the interval knows nothing of what changes on the way"
-        )
-
-
-def _check_outputs(output: str, plot_file: str | None, force: bool) -> None:
-    import os
-
-    for path in (output, plot_file):
-        if path not in (None, "-") and os.path.exists(str(path)) and not force:
-            raise UsageFault(f"{path} exists; give --force to replace it, or another name")
-    if plot_file is not None:
-        from gpt2cli.scaling.plots import picture_format
-
-        picture_format(plot_file)
 
 
 def _draw(record: dict[str, Any], path: str, force: bool, console: Console) -> None:
@@ -270,15 +138,3 @@ def _draw(record: dict[str, Any], path: str, force: bool, console: Console) -> N
     with open_output(path, force=force, binary=True) as stream:
         draw_fit(record, stream, picture_format(path))
     console.note(f"drew {path}")
-
-
-def _write(kind: str, records: list[dict[str, Any]], output: str, force: bool) -> None:
-    from gpt2cli.records.jsonl import RecordWriter
-    from gpt2cli.records.streams import open_output
-
-    with open_output(output, force=force) as stream:
-        writer = RecordWriter(stream)
-        for record in records:
-            writer.write(kind, record)
-        if output == "-":
-            writer.end()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from gpt2cli.cli.console import say
+from gpt2cli.cli.scaling_approaches import approach_rows
 
 Rows = list[tuple[str, ...]]
 
@@ -27,6 +29,7 @@ def show_fit(record: dict[str, Any]) -> None:
         ("C in FLOP", "N", level, "D", level, "loss", level),
         [_allocation(entry) for entry in record["allocations"]],
     )
+    show("The three approaches to the optimum", *approach_rows(record))
     show("Diagnosis", ("", ""), _diagnosis(record))
 
 
@@ -114,7 +117,7 @@ def interval_text(ends: list[Any] | None, write: Any) -> str:
     return " to ".join("none" if end is None else write(end) for end in ends)
 
 
-def show(title: str, header: tuple[str, ...], rows: Rows) -> None:
+def show(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Show a table on stderr unless --quiet; a header of empty strings is left out."""
     if click.get_current_context().meta.get("gpt2.quiet"):
         return
@@ -129,7 +132,7 @@ def show(title: str, header: tuple[str, ...], rows: Rows) -> None:
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _show_rich(title: str, header: tuple[str, ...], rows: Rows) -> None:
+def _show_rich(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

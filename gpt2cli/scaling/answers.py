@@ -1,0 +1,75 @@
+"""What a known law answers: losses and optima, with the intervals of its resamples where it is a fit of ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpt2cli.errors import UsageFault
+from gpt2cli.scaling.data_constrained import DataConstrainedLaw
+from gpt2cli.scaling.kaplan import KaplanStepsLaw, PowerLaw
+from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED, ChinchillaLaw
+from gpt2cli.scaling.optimum import optimum
+from gpt2cli.scaling.saved import KnownLaw
+from gpt2cli.scaling.study import allocation_record, finite, prediction_record
+
+
+def with_unique_tokens(known: KnownLaw, unique: float | None) -> KnownLaw:
+    """Return the law for data of which `unique` tokens differ; raise UsageFault for one that knows no repetition."""
+    if unique is None:
+        return known
+    if not isinstance(known.law, DataConstrainedLaw):
+        raise UsageFault(f"--unique-tokens: {known.name} knows no repeated data; muennighoff does")
+    return replace(known, law=replace(known.law, unique=unique))
+
+
+def at_size_and_tokens(known: KnownLaw, n: float | None, d: float | None) -> dict[str, Any]:
+    """Return the fields of a prediction at `n` parameters and `d` tokens; None: without limit of the other.
+
+    A published law with a fit in that one variable answers by it (Kaplan's Table 5).
+    """
+    if n is None or d is None:
+        name, value = ("d", d) if n is None else ("n", n)
+        alone = _separate(known, name)
+        if alone is not None:
+            return {"n": n, "d": d, "flops": None, "of": f"L({name.upper()})",
+                    "loss_nats": finite(float(alone.value(value)))}  # fmt: skip
+    fields = prediction_record(known.law, known.boot, np.inf if n is None else n, np.inf if d is None else d)
+    flops = FLOPS_PER_ND * n * d if n is not None and d is not None else None
+    return {**fields, "n": n, "d": d, "flops": flops, "of": "L(N, D)"}
+
+
+def at_compute(known: KnownLaw, flops: float) -> dict[str, Any]:
+    """Return the fields of a prediction at a budget: Kaplan's law of C_min if there is one, else the optimum's loss."""
+    alone = _separate(known, "c")
+    if alone is not None:
+        return {"n": None, "d": None, "flops": flops, "of": "L(C_min)", "loss_nats": finite(float(alone.value(flops)))}
+    best = at_optimum(known, flops)
+    kept = {key: value for key, value in best.items() if key.startswith("loss_nats")}
+    return {"n": best["n_opt"], "d": best["d_opt"], "flops": flops, "of": "L(C) at the best N and D", **kept}
+
+
+def at_steps(known: KnownLaw, n: float, steps: float, batch: float) -> dict[str, Any]:
+    """Return the fields of a prediction after `steps` steps of `batch` tokens; UsageFault without a law of steps."""
+    if not isinstance(known.law, KaplanStepsLaw):
+        raise UsageFault(f"{known.name} knows no steps, only tokens: give --d, or ask kaplan-ns")
+    loss = float(known.law.at_steps(n, steps, batch))
+    critical = float(known.law.critical.at(loss))
+    return {"n": n, "d": steps * batch, "flops": FLOPS_PER_ND * n * steps * batch, "of": "L(N, S_min)",
+            "steps": steps, "batch_tokens": batch, "s_min": steps / (1 + critical / batch),
+            "critical_batch_tokens": critical, "loss_nats": finite(loss)}  # fmt: skip
+
+
+def at_optimum(known: KnownLaw, flops: float) -> dict[str, Any]:
+    """Return the fields of the best N and D at a budget, with intervals where the law is a fit."""
+    if isinstance(known.law, ChinchillaLaw):
+        return allocation_record(known.law, known.boot, flops)
+    best = optimum(known.law, flops)
+    return {"flops": flops, "n_opt": best.n_opt, "d_opt": best.d_opt, "loss_nats": best.loss}
+
+
+def _separate(known: KnownLaw, variable: str) -> PowerLaw | None:
+    published = PUBLISHED.get(known.name)
+    return published.separate.get(variable) if published is not None and known.boot is None else None
