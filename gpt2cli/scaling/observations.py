@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,16 @@ from gpt2cli.reporter import Reporter
 
 COUNTS = {"total": "n_params", "non-embedding": "n_params_non_embedding"}
 """What N counts -> field of gpt2.run/1."""
-MAP_KEYS = ("n", "d", "loss", "run", "flops")
+MAP_KEYS = ("n", "d", "loss", "run", "flops", "steps", "unique")
 """Left sides of a mapping; the first three are required."""
 
 
 @dataclass(frozen=True)
 class Observations:
-    """M finished runs: parameters, tokens, loss (nats per token), exact FLOP (nan: not recorded), each (M,).
+    """M finished runs: parameters, tokens, loss (nats per token), exact FLOP, each (M,); nan: not recorded.
 
-    `clusters` (M,) labels runs that share a trunk. `excluded` counts what was left out, by reason.
+    `clusters` (M,) labels runs that share a trunk. `excluded` counts what was left out, by reason. `steps` of the
+    optimiser and `unique` tokens (M,) are known for some runs only; empty: for none.
     """
 
     n: np.ndarray
@@ -43,30 +44,57 @@ class Observations:
     excluded: dict[str, int] = field(default_factory=dict)
     tokenizers: tuple[str, ...] = ()
     validation_sets: tuple[str, ...] = ()
+    steps: np.ndarray = field(default_factory=lambda: np.empty(0))
+    unique: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def keep(self, chosen: np.ndarray, reason: str) -> Observations:
+        """Return the observations that `chosen` (M,) marks, the others counted as excluded for `reason`."""
+        left = int((~chosen).sum())
+        if not left:
+            return self
+        arrays = {
+            name: getattr(self, name)[chosen]
+            for name in ("n", "d", "loss", "flops", "clusters", "steps", "unique")
+            if len(getattr(self, name))
+        }
+        runs = tuple(run for run, kept in zip(self.runs, chosen, strict=True) if kept)
+        excluded = {**self.excluded, reason: self.excluded.get(reason, 0) + left}
+        return replace(self, runs=runs, excluded=dict(sorted(excluded.items())), **arrays)
 
 
 def read_observations(
-    files: Sequence[str], count: str, reporter: Reporter, *, allow_mixed: bool = False
+    files: Sequence[str],
+    count: str,
+    reporter: Reporter,
+    *,
+    allow_mixed: bool = False,
+    allow_undecayed: bool = False,
+    watch: Callable[[Record], None] | None = None,
 ) -> Observations:
     """Read gpt2.run/1 and gpt2.eval/1 records from metrics files (`-`: stdin) of many runs.
 
     `count` is a key of COUNTS. Raises BadInput for malformed records, for no usable run, and for runs whose
-    tokenizers or validation sets differ (their losses are not comparable) unless `allow_mixed`.
+    tokenizers or validation sets differ (their losses are not comparable) unless `allow_mixed`. With
+    `allow_undecayed` every evaluation after the warm-up is an observation of its own. `watch` is shown every step and evaluation record on the way, since stdin is read only once.
     """
     runs: dict[str, Record] = {}
     evaluations: dict[str, Record] = {}
     excluded: dict[str, int] = {}
     for path in files:
         tally = ReadTally()
-        for record in read_records(path, tally, kinds=("gpt2.run", "gpt2.eval")):
+        for record in read_records(path, tally, kinds=("gpt2.run", "gpt2.eval", "gpt2.step")):
+            if watch is not None:
+                watch(record)
+            if record["schema"].startswith("gpt2.step/"):
+                continue
             if record["schema"].startswith("gpt2.run/"):
                 runs[str(record["run"])] = record
             else:
-                _consider(record, evaluations, excluded)
+                _consider(record, evaluations, excluded, allow_undecayed)
         for text in tally.warnings:
             reporter.warn(text)
     _count_unfinished(runs, evaluations, excluded)
-    for name in [name for name in evaluations if name not in runs]:
+    for name in [name for name, record in evaluations.items() if str(record["run"]) not in runs]:
         del evaluations[name]
         _exclude(excluded, "evaluation without its gpt2.run record")
     if not evaluations:
@@ -80,7 +108,7 @@ def read_mapped(files: Sequence[str], mapping: Mapping[str, str], count: str, re
     Rows with an empty, zero or negative value are excluded and counted. Raises UsageFault for a column that does not
     exist, BadInput for text that is no number.
     """
-    rows: list[tuple[float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     names: list[str] = []
     excluded: dict[str, int] = {}
     for path in files:
@@ -93,17 +121,18 @@ def read_mapped(files: Sequence[str], mapping: Mapping[str, str], count: str, re
             names.append(str(row[mapping["run"]]) if "run" in mapping else where)
     if not rows:
         raise BadInput(_nothing(files, excluded))
-    n, d, loss, flops = np.array(rows).T
-    return Observations(n, d, loss, flops, tuple(names), _labels(names), count, excluded)
+    n, d, loss, flops, steps, unique = np.array(rows).T
+    clusters = _labels(names)
+    return Observations(n, d, loss, flops, tuple(names), clusters, count, excluded, steps=steps, unique=unique)
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """Parse "n=params,d=tokens,loss=val_loss" (also run=, flops=); raise UsageFault for anything else."""
+    """Parse "n=params,d=tokens,loss=val_loss" (also run=, flops=, steps=, unique=); raise UsageFault for anything else."""
     mapping: dict[str, str] = {}
     for part in text.split(","):
         key, equals, column = part.partition("=")
         if not equals or not column.strip() or key.strip() not in MAP_KEYS or key.strip() in mapping:
-            raise UsageFault(f"--map {text!r}: write n=COLUMN,d=COLUMN,loss=COLUMN (also run= and flops=)")
+            raise UsageFault(f"--map {text!r}: write n=COLUMN,d=COLUMN,loss=COLUMN (also run=, flops=, steps= and unique=)")
         mapping[key.strip()] = column.strip()
     missing = [key for key in MAP_KEYS[:3] if key not in mapping]
     if missing:
@@ -111,11 +140,18 @@ def parse_mapping(text: str) -> dict[str, str]:
     return mapping
 
 
-def _consider(record: Record, evaluations: dict[str, Record], excluded: dict[str, int]) -> None:
+def _consider(
+    record: Record, evaluations: dict[str, Record], excluded: dict[str, int], allow_undecayed: bool
+) -> None:
     name = str(record["run"])
+    if allow_undecayed and record["split"] == "val" and record.get("lr_phase") in ("stable", "decay", "done"):
+        name = f"{name} at step {record['step']}"
+    elif allow_undecayed and record["split"] == "val":
+        _exclude(excluded, "evaluation during the warm-up")
+        return
     if record["split"] != "val":
         _exclude(excluded, f"evaluation on split {str(record['split'])[:20]!r}")
-    elif record.get("lr_phase") != "done":
+    elif record.get("lr_phase") != "done" and not allow_undecayed:
         _exclude(excluded, "evaluation before the learning rate had decayed")
     elif not _positive(record["nll_nats_per_token"]) or not _positive(record["tokens"]):
         raise BadInput(
@@ -129,7 +165,8 @@ def _consider(record: Record, evaluations: dict[str, Record], excluded: dict[str
 
 
 def _count_unfinished(runs: dict[str, Record], evaluations: dict[str, Record], excluded: dict[str, int]) -> None:
-    for _ in [name for name in runs if name not in evaluations]:
+    evaluated = {str(record["run"]) for record in evaluations.values()}
+    for _ in [name for name in runs if name not in evaluated]:
         _exclude(excluded, "run without a final evaluation (unfinished?)")
 
 
@@ -137,7 +174,8 @@ def _assemble(
     runs: dict[str, Record], evaluations: dict[str, Record], count: str, excluded: dict[str, int], allow_mixed: bool
 ) -> Observations:
     names = sorted(evaluations)
-    tokenizers = sorted({str(runs[name]["tokenizer_sha256"]) for name in names})
+    run_of = {name: str(evaluations[name]["run"]) for name in names}
+    tokenizers = sorted({str(runs[run_of[name]]["tokenizer_sha256"]) for name in names})
     validation_sets = sorted({str(evaluations[name].get("val_sha256", "")) for name in names})
     for what, found in (("tokenizers", tokenizers), ("validation sets", validation_sets)):
         if len(found) > 1 and not allow_mixed:
@@ -146,19 +184,20 @@ def _assemble(
                 "name the runs of one study, or give --allow-mixed"
             )
     for name in names:
-        if not _positive(runs[name][COUNTS[count]]):
+        if not _positive(runs[run_of[name]][COUNTS[count]]):
             raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number")
     return Observations(
-        n=np.array([float(runs[name][COUNTS[count]]) for name in names]),
+        n=np.array([float(runs[run_of[name]][COUNTS[count]]) for name in names]),
         d=np.array([float(evaluations[name]["tokens"]) for name in names]),
         loss=np.array([float(evaluations[name]["nll_nats_per_token"]) for name in names]),
         flops=np.array([_or_nan(evaluations[name]["flops"]) for name in names]),
         runs=tuple(names),
-        clusters=_labels([_trunk(runs, name) for name in names]),
+        clusters=_labels([_trunk(runs, run_of[name]) for name in names]),
         count=count,
         excluded=dict(sorted(excluded.items())),
         tokenizers=tuple(tokenizers),
         validation_sets=tuple(validation_sets),
+        steps=np.array([_or_nan(evaluations[name]["step"]) for name in names]),
     )
 
 
@@ -210,7 +249,7 @@ def _csv_rows(first: bytes, lines: Iterator[bytes], name: str) -> Iterator[tuple
 
 def _mapped_values(
     row: Mapping[str, Any], mapping: Mapping[str, str], where: str
-) -> tuple[float, float, float, float] | None:
+) -> tuple[float, ...] | None:
     found = {}
     for key, column in mapping.items():
         if column not in row:
@@ -220,7 +259,7 @@ def _mapped_values(
             found[key] = _number(row[column], column, where)
     if any(not found[key] or found[key] <= 0 for key in MAP_KEYS[:3]):
         return None
-    return found["n"], found["d"], found["loss"], found.get("flops") or math.nan
+    return (found["n"], found["d"], found["loss"], *(found.get(key) or math.nan for key in MAP_KEYS[4:]))
 
 
 def _number(value: object, column: str, where: str) -> float:

@@ -15,9 +15,11 @@ from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record
 from gpt2cli.reporter import Reporter
 from gpt2cli.scaling import diagnosis
+from gpt2cli.scaling.approaches import compare_approaches
+from gpt2cli.scaling.envelope import CurveCollector
 from gpt2cli.scaling.fit import DEFAULT_DELTA, Fit, fit_surface
 from gpt2cli.scaling.laws import FLOPS_PER_ND, PARAMETERS, ChinchillaLaw, allocate, chinchilla_loss
-from gpt2cli.scaling.observations import Observations, parse_mapping, read_mapped, read_observations
+from gpt2cli.scaling.observations import COUNTS, Observations, parse_mapping, read_mapped, read_observations
 from gpt2cli.scaling.uncertainty import FEW_CLUSTERS, Bootstrap, bootstrap
 
 DEFAULT_REACH = 10.0
@@ -52,6 +54,7 @@ class Report:
     found: diagnosis.Diagnosis
     warnings: tuple[str, ...]
     budgets: tuple[float, ...] = field(default=())
+    approaches: Record = field(default_factory=dict)
 
     def record(self) -> Record:
         """Return the fields of the gpt2.fit/1 record."""
@@ -84,6 +87,7 @@ class Report:
                 "diagnosis": self.found.record(),
                 "warnings": list(self.warnings),
                 "allocations": [allocation_record(self.law, self.boot, budget) for budget in self.budgets],
+                "approaches": self.approaches,
                 "flops_per_nd_measured": _measured_k(seen),
                 "tokenizer_sha256": list(seen.tokenizers),
                 "val_sha256": list(seen.validation_sets),
@@ -109,16 +113,19 @@ def run_study(config: FitConfig, reporter: Reporter) -> Report:
     """Read, check, fit and resample. Raises BadInput (65) for an unidentified design unless allowed."""
     if config.mapping is not None:
         mapping = parse_mapping(config.mapping)
-        seen = read_mapped(config.files, mapping, config.count, reporter)
+        seen, curves = read_mapped(config.files, mapping, config.count, reporter), None
     else:
-        seen = read_observations(config.files, config.count, reporter, allow_mixed=config.allow_mixed)
+        curves = CurveCollector(COUNTS[config.count])
+        seen = read_observations(
+            config.files, config.count, reporter, allow_mixed=config.allow_mixed, watch=curves.add
+        )
     if seen.excluded:
         reporter.note("left out: " + "; ".join(f"{why} ({number})" for why, number in seen.excluded.items()))
-    return fit_observations(seen, config)
+    return fit_observations(seen, config, curves)
 
 
-def fit_observations(seen: Observations, config: FitConfig) -> Report:
-    """Fit `seen`; see run_study."""
+def fit_observations(seen: Observations, config: FitConfig, curves: CurveCollector | None = None) -> Report:
+    """Fit `seen`; see run_study. `curves` are the training curves of the runs, for approach 1."""
     reasons = diagnosis.refusals(seen.n, seen.d)
     if reasons and not config.allow_unidentified:
         raise BadInput(
@@ -142,7 +149,17 @@ def fit_observations(seen: Observations, config: FitConfig) -> Report:
     said += _bootstrap_warnings(boot) + _mixture_warnings(seen)
     budgets = config.flops or (DEFAULT_REACH * FLOPS_PER_ND * float(np.max(seen.n * seen.d)),)
     law = ChinchillaLaw(*(float(value) for value in fit.parameters))
-    return Report(law, fit, seen, boot, found, tuple(said), budgets)
+    approaches = compare_approaches(
+        seen,
+        budgets,
+        curves=curves,
+        law=law,
+        surface=boot,
+        surface_parameters=fit.parameters,
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    return Report(law, fit, seen, boot, found, tuple(said), budgets, approaches)
 
 
 def allocation_record(law: ChinchillaLaw, boot: Bootstrap | None, flops: float) -> dict[str, Any]:
