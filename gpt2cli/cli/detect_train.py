@@ -76,7 +76,7 @@ def train(
 @click.argument("detector", type=AnyPath(), metavar="DETECTOR")
 @_text_options
 @click.option("--length", "lengths", type=Count(1), multiple=True, metavar="N",
-              help="Also measure on the first N words; may be given several times; default: 8, 16, 32 and so on.")
+              help="Measure on the first N words; may be given several times; default: 8, 16, 32 and so on.")
 @click.option("--max-false-positives", "rates", type=_SHARE, multiple=True, default=(0.1, 0.05, 0.01, 0.001),
               show_default=True, metavar="F", help="Tell the threshold for this rate; may be given several times.")
 @click.option("--prevalence", "prevalences", type=_SHARE, multiple=True, default=(0.5, 0.1, 0.01), show_default=True,

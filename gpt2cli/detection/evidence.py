@@ -47,15 +47,25 @@ def statement(record: dict[str, Any]) -> list[str]:
     threshold = next(one for one in record["thresholds"] if one["max_false_positives"] == strictest)
     generated = row["prevalence"] * OF
     found, false = threshold["found"] * generated, threshold["false_positives"] * (OF - generated)
-    low, high = (f"{end:.0%}" for end in row["interval"])
+    low, high = map(_percent, row["interval"])
     return [
-        f"On a single text this is weak evidence. At the threshold for {strictest:.1%} false positives, "
-        f"{threshold['found']:.1%} of generated and {threshold['false_positives']:.1%} of human texts are flagged "
-        "here.",
-        f"Where {row['prevalence']:.0%} of texts are generated, of {OF:,} texts {found:,.0f} generated and "
-        f"{false:,.0f} human ones are flagged: a flagged text is generated with probability "
-        f"{row['flagged_generated']:.0%} (between {low} and {high} by these measurements).",
+        f"On a single text this is weak evidence. At the threshold for {_percent(strictest)} false positives, "
+        f"{_percent(threshold['found'])} of generated and {_percent(threshold['false_positives'])} of human texts are "
+        "flagged here.",
+        f"Where {_percent(row['prevalence'])} of texts are generated, of {OF:,} texts {_count(found)} generated and "
+        f"{_count(false)} human ones are flagged: a flagged text is generated with probability "
+        f"{_percent(row['flagged_generated'])} (between {low} and {high} by these measurements).",
         "These rates hold for texts like the ones tested: from this model, sampled so, of this length and subject. "
         "Other models, settings, edits or writers (such as learners of English) change them without a sign. No verdict "
         "on a person should rest on it.",
     ]
+
+
+def _percent(share: float) -> str:
+    """Return a share as "4.1 %"; a small one is not called 0."""
+    return f"{100 * share:.3g} %"
+
+
+def _count(texts: float) -> str:
+    """Return how many texts: whole ones, unless it is less than one."""
+    return f"{texts:,.0f}" if texts >= 1 else f"{texts:.1g}"

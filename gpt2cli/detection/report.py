@@ -16,7 +16,7 @@ from gpt2cli.detection.measures import auc, balanced_accuracy, proportion
 from gpt2cli.detection.scores import Scoring
 from gpt2cli.detection.split import is_known
 from gpt2cli.detection.texts import SETTING, Text, cut_all, first_words, read_distinct, without_shared
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import RecordWriter
 from gpt2cli.reporter import Reporter
 
@@ -55,9 +55,13 @@ def report(config: ReportConfig, output: BinaryIO, reporter: Reporter, *, end: b
     """Write gpt2.detection-report/1 records: by length, by setting, and last over all; return their fields.
 
     Texts that the detector was made with, or that share a prompt with one, are left out and counted.
-    Raises UsageFault for a detector or model that does not fit, BadInput when no text of a kind is left, Interrupted.
+    Raises UsageFault for a detector, model or length that does not fit, BadInput when no text of a kind is left,
+    Interrupted.
     """
     detector = read_detector(config.detector)
+    if detector.words is not None and (beyond := max(config.lengths, default=0)) > detector.words:
+        raise UsageFault(f"--length {beyond:,} is beyond the first {detector.words:,} words, which are all that this "
+                         "detector reads; train one with more --words")
     scoring = Scoring(detector, config.model, config.device, config.threads, reporter)
     human, generated = (read_distinct(paths, what, reporter) for paths, what in
                         ((config.human, "human texts"), (config.generated, "generated texts")))
@@ -67,7 +71,7 @@ def report(config: ReportConfig, output: BinaryIO, reporter: Reporter, *, end: b
     human, generated = (_long_enough(texts, what, detector.words, reporter)
                         for texts, what in ((human, "human texts"), (generated, "generated texts")))
     records = [_by_length(words, human, generated, scoring, detector)
-               for words in config.lengths or _lengths(detector.words)
+               for words in _reached(config.lengths, human, generated, reporter) or _lengths(detector.words)
                if _reach(words, human) and _reach(words, generated)]
     scored = _score(human, generated, scoring)
     records += _by_setting(scored, detector)
@@ -103,6 +107,17 @@ def _lengths(words: int | None) -> tuple[int, ...]:
     longest = words or 1024
     powers = [_SHORTEST << power for power in range(32) if _SHORTEST << power < longest]
     return (*powers, longest) if words else tuple(powers)
+
+
+def _reached(lengths: Sequence[int], human: Sequence[Text], generated: Sequence[Text], reporter: Reporter
+             ) -> tuple[int, ...]:
+    """Return the lengths asked for, each once; say which of them no text of one kind has."""
+    distinct = tuple(dict.fromkeys(lengths))
+    for words in distinct:
+        for texts, what in ((human, "human"), (generated, "generated")):
+            if not _reach(words, texts):
+                reporter.warn(f"--length {words:,}: no {what} text has as many words; nothing is measured there")
+    return distinct
 
 
 def _reach(words: int, texts: Sequence[Text]) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from gpt2cli.detection.evidence import share_generated
+from gpt2cli.detection.evidence import share_generated, statement
 
 WORDS = 12
 N = 500
@@ -119,11 +119,23 @@ def in_test(prompt: str) -> bool:
 
 def test_only_what_was_asked_for_is_reported(gpt2_here: Callable, detector: Path, texts: tuple[str, ...]) -> None:
     run = gpt2_here("detect", "report", detector, *texts, "--length", "5", "--max-false-positives", "0.2",
-                    "--prevalence", "0.3", "-q", check=True)
+                    "--length", "5", "--prevalence", "0.3", "-q", check=True)
     *records, _ = lines(run.stdout)
     assert run.stderr == b"" and [one["words"] for one in records if one["group"] == "length"] == [5]
     assert [one["max_false_positives"] for one in records[-1]["thresholds"]] == [0.2]
     assert [one["prevalence"] for one in records[-1]["evidence"]] == [0.3]
+
+
+def test_a_length_that_nothing_has_is_said(
+    gpt2_here: Callable, corpus: Path, detector: Path, texts: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = gpt2_here("detect", "report", detector, *texts, "--length", "13")
+    assert run.returncode == 2 and b"--length 13 is beyond the first 12 words" in run.stderr and not run.stdout
+    whole = tmp_path / "whole"
+    gpt2_here("detect", "train", *texts, "--words", "all", "-q", "-o", whole, check=True)
+    run = gpt2_here("detect", "report", whole, *texts, "--length", "8", "--length", "900", "-q", check=True)
+    assert [one["words"] for one in lines(run.stdout)[:-1] if one["group"] == "length"] == [8]
+    assert b"--length 900: no human text has as many words" in run.stderr
 
 
 def test_verdicts_keep_their_limits_and_prevalence_moves_probabilities(
@@ -243,3 +255,14 @@ def test_a_flag_is_worth_what_bayes_says() -> None:
     assert share_generated(0.9, 0.1, 0.5) == pytest.approx(0.9)
     assert share_generated(0.9, 0.01, 0.01) == pytest.approx(0.009 / (0.009 + 0.0099))
     assert share_generated(0.0, 0.0, 0.5) is None
+
+
+def test_small_shares_are_not_called_none() -> None:
+    said = " ".join(statement({
+        "thresholds": [{"max_false_positives": 0.0004, "found": 0.0412, "false_positives": 0.0008, "score": 1.0}],
+        "evidence": [{"max_false_positives": 0.0004, "prevalence": 0.001, "flagged_generated": 0.04902,
+                      "interval": [0.0041, 0.9999]}],
+    }))
+    assert "the threshold for 0.04 % false positives, 4.12 % of generated and 0.08 % of human texts" in said
+    assert "Where 0.1 % of texts are generated, of 10,000 texts 0.4 generated and 8 human ones are flagged" in said
+    assert "with probability 4.9 % (between 0.41 % and 100 %" in said
