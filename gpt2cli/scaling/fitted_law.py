@@ -12,25 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.scaling.forms import Form, Variables, form_named
-from gpt2cli.scaling.laws import FLOPS_PER_ND
-
-CRITICAL_BATCH = (2.1e8, 0.21)
-"""B* in tokens and alpha_B of B_crit = B*/L^(1/alpha_B), Kaplan et al. 2020, Table 6."""
-
+from gpt2cli.scaling.data_constrained import DataConstrainedLaw
+from gpt2cli.scaling.forms import Variables, form_named
+from gpt2cli.scaling.kaplan import CRITICAL_BATCH, CriticalBatch, KaplanLaw, KaplanStepsLaw
+from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw
 
 @dataclass(frozen=True)
 class Setting:
-    """What N and D leave open: tokens per step, (B*, alpha_B), unique tokens (None: no repetition)."""
+    """What N and D leave open: tokens per step (None: the critical batch), B_crit(L), unique tokens (None: D)."""
 
     batch: float | None = None
-    critical_batch: tuple[float, float] = CRITICAL_BATCH
+    critical: CriticalBatch = CRITICAL_BATCH
     unique: float | None = None
 
 
-def critical_batch(loss: Any, law: tuple[float, float] = CRITICAL_BATCH) -> Any:
-    """Return B_crit in tokens at `loss` nats: B*/L^(1/alpha_B). It grows as the loss falls (Kaplan et al., eq. 5.3)."""
-    return law[0] / np.asarray(loss, dtype=float) ** (1 / law[1])
+_PLAIN = Setting()
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class FittedLaw:
 
     name: str
     values: tuple[float, ...]
-    setting: Setting = Setting()
+    setting: Setting = _PLAIN
 
     @property
     def form(self) -> str:
@@ -62,29 +58,48 @@ class FittedLaw:
         return found if found.shape else float(found)
 
 
+AnyLaw = FittedLaw | ChinchillaLaw | KaplanLaw | KaplanStepsLaw | DataConstrainedLaw
+
+
+def law_of(name: str, values: np.ndarray, setting: Setting = _PLAIN) -> AnyLaw:
+    """Return the law with parameters `values` (P,): the paper's own class where there is one, else a FittedLaw."""
+    named = dict(zip(form_named(name).parameters, (float(value) for value in values), strict=True))
+    if name == "chinchilla":
+        return ChinchillaLaw(**named)
+    if name == "kaplan-nd":
+        return KaplanLaw(**named)
+    if name == "kaplan-ns":
+        return KaplanStepsLaw(**named, critical=setting.critical)
+    if name == "data-constrained":
+        decays = {"R_D_star": named.pop("R_D"), "R_N_star": named.pop("R_N")}
+        return DataConstrainedLaw(**named, **decays, unique=setting.unique)
+    return FittedLaw(name, tuple(named.values()), setting)
+
+
 def law_losses(name: str, parameters: np.ndarray, n: Any, d: Any, setting: Setting) -> np.ndarray:
-    """Return losses (R, M) for parameters (R, P) of one form at `n` and `d` (M,)."""
+    """Return losses (R, M) for parameters (R, P) of one form at `n` and `d`, (M,) or (R, M)."""
     form = form_named(name)
     n, d = np.atleast_1d(np.asarray(n, dtype=float)), np.atleast_1d(np.asarray(d, dtype=float))
     theta = form.from_units(parameters, dict.fromkeys("ndcsu", 0.0) | {"loss": 0.0})
     if "s" in form.needs:
-        return _by_steps(form, theta, n, d, setting)
+        return _by_steps(theta, n, d, setting)
     unique = d if setting.unique is None else np.minimum(d, setting.unique)
-    return form.predict(theta, Variables(np.log(n), np.log(d), np.log(FLOPS_PER_ND * n * d), None, np.log(unique)))
+    variables = Variables(np.log(n), np.log(d), np.log(FLOPS_PER_ND * n * d), None, np.log(unique))
+    return form.predict(theta, variables)
 
 
-def _by_steps(form: Form, theta: np.ndarray, n: np.ndarray, d: np.ndarray, setting: Setting) -> np.ndarray:
+def _by_steps(theta: np.ndarray, n: np.ndarray, d: np.ndarray, setting: Setting) -> np.ndarray:
     """Solve L = L(N, S_min(L)) by bisection: S_min = (D/B) / (1 + B_crit(L)/B) grows with L, so there is one answer.
 
     Without a batch it is B_crit itself, as in Kaplan's efficient training, where S_min = D / (2 B_crit).
     """
-    shape = (len(theta), n.size)
+    shape = np.broadcast_shapes((len(theta), 1), n.shape, d.shape)
     low, high = np.full(shape, -12.0), np.full(shape, 12.0)
+    size = theta[:, :1] * np.exp(-theta[:, 2:3] * np.log(n))
     for _ in range(60):
         middle = (low + high) / 2
-        batch = critical_batch(np.exp(middle), setting.critical_batch)
-        steps = d / (2 * batch) if setting.batch is None else d / (setting.batch + batch)
-        size = theta[:, :1] * np.exp(-theta[:, 2:3] * np.log(n))
+        critical = setting.critical.at(np.exp(middle))
+        steps = d / (critical + (critical if setting.batch is None else setting.batch))
         below = size + theta[:, 1:2] * np.exp(-theta[:, 3:4] * np.log(steps)) > np.exp(middle)
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.exp((low + high) / 2)

@@ -24,7 +24,7 @@ DECAYS = (1e-2, 1e4)
 """R_D and R_N, the repetitions after which data and parameters lose their worth, stay inside."""
 _FINE = np.geomspace(0.02, 2.0, 32)
 _GRID = np.geomspace(0.03, 1.8, 14)
-_COARSE = np.geomspace(0.04, 1.5, 8)
+_COARSE = np.geomspace(0.06, 1.5, 8)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Form:
 
     `predict(theta (R, P), variables)` gives relative losses (R, M) and accepts complex theta. `columns(cell, variables,
     level)` gives the basis of the linear problem, its target and its relative weight at one cell of `cells` (K, Q).
+    A cell holds the other parameters, and for data-constrained a guess of log G behind them.
     `outer` is the position of an exponent around the whole sum (kaplan-nd, skaling), whose amplitudes scale by 1/outer;
     `logarithmic` are positions that theta holds as logarithms.
     """
@@ -95,7 +96,8 @@ class Form:
         """Put the cell's non-linear values and the solved amplitudes into one theta (P,)."""
         out = np.empty(len(self.parameters))
         out[list(self.linear)] = amplitudes[: len(self.linear)]
-        out[[i for i in range(len(out)) if i not in self.linear]] = cell
+        others = [i for i in range(len(out)) if i not in self.linear]
+        out[others] = cell[: len(others)]
         return out
 
     def to_units(self, theta: np.ndarray, centre: Centre) -> np.ndarray:
@@ -243,8 +245,11 @@ def _constrained_predict(theta: np.ndarray, z: Variables) -> np.ndarray:
 def _constrained_columns(
     cell: np.ndarray, z: Variables, level: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    data = _worth(z.get("d"), z.get("u"), np.exp(cell[2]))
-    return [np.ones_like(level), np.exp(-cell[0] * z.get("n")), np.exp(-cell[1] * data)], level, 1 / level
+    log_n, log_u = z.get("n"), z.get("u")
+    data = _worth(z.get("d"), log_u, np.exp(cell[2]))
+    needed = np.minimum(log_n, cell[4] + cell[1] / cell[0] * (log_u + cell[4]))
+    size = _worth(log_n, needed, np.exp(cell[3]))
+    return [np.ones_like(level), np.exp(-cell[0] * size), np.exp(-cell[1] * data)], level, 1 / level
 
 
 def _cells(*axes: np.ndarray | tuple[float, ...]) -> np.ndarray:
@@ -277,7 +282,7 @@ FORMS: MappingProxyType[str, Form] = MappingProxyType({form.name: form for form 
          ("E", "A", "B", "alpha", "beta", "R_D", "R_N"), ("n", "d", "u"), _TWO, (0, 1, 2),
          (0, 0, 0, _E0, _E0, math.log(DECAYS[0]), math.log(DECAYS[0])),
          (_INF, _INF, _INF, _E1, _E1, math.log(DECAYS[1]), math.log(DECAYS[1])),
-         _cells(_COARSE, _COARSE, (0.0, *_DECAY_CELLS), _DECAY_CELLS),
+         _cells(_COARSE[::2], _COARSE[::2], _DECAY_CELLS, _DECAY_CELLS, (-1.5, -0.5, 0.5, 1.5, 1e3)),
          _constrained_predict, _constrained_columns, floor=True, logarithmic=(5, 6)),
 )})  # fmt: skip
 """Name of a form -> form."""
