@@ -106,7 +106,7 @@ class KaplanStepsLaw:
         shape = np.broadcast_shapes(np.shape(n), np.shape(s_min_at(1.0)))
         low, high = np.full(shape, -20.0), np.full(shape, 60.0)
         with np.errstate(over="ignore", divide="ignore"):
-            for _ in range(100):
+            for _ in range(58):
                 middle = (low + high) / 2
                 above = self.at_min_steps(n, s_min_at(np.exp(middle))) > np.exp(middle)
                 low, high = np.where(above, middle, low), np.where(above, high, middle)

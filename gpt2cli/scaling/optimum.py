@@ -17,7 +17,7 @@ from gpt2cli.scaling.laws import FLOPS_PER_ND, Allocation, ChinchillaLaw, Surfac
 Losses = Callable[[np.ndarray, np.ndarray], Any]
 """Losses of N and D, both (P,): (P,) of one law, (R, P) of R resamples."""
 _POINTS = 401
-_ROUNDS = 7
+_ROUNDS = 4
 _LEAST = math.log(1e-3)
 """No search goes below this many parameters or tokens."""
 _LOG_BUDGETS = (math.log(1e3), math.log(1e60))
@@ -64,7 +64,7 @@ def least_compute(law: Surface, loss: float, k: float = FLOPS_PER_ND) -> float |
     low, high = _LOG_BUDGETS
     if optimum(law, math.exp(high), k).loss > loss:
         return None
-    for _ in range(60):
+    for _ in range(48):
         middle = (low + high) / 2
         low, high = (middle, high) if optimum(law, math.exp(middle), k).loss > loss else (low, middle)
     return math.exp((low + high) / 2)

@@ -1,0 +1,108 @@
+"""The critical batch size: what a batch of B tokens costs against it, and its measure from gradient noise.
+
+McCandlish et al. 2018 (arXiv 1812.06162): S = S_min (1 + B_crit/B) steps and E = E_min (1 + B/B_crit) tokens reach one
+loss, and B_crit is near B_simple = tr(Sigma)/|G|^2, which two batch sizes' gradient norms estimate without bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records.jsonl import ReadTally, Record, read_records
+from gpt2cli.records.streams import display_name
+from gpt2cli.reporter import Reporter
+
+FIELDS = ("batch_tokens_small", "batch_tokens_large", "grad_sq_small", "grad_sq_large")
+"""What a gpt2.step record holds where the noise scale is measured; squared norms are of unclipped gradients."""
+HALF_LIFE = 100.0
+"""Default half-life, in measurements, of the two moving averages."""
+
+
+@dataclass(frozen=True)
+class BatchCost:
+    """A batch of `batch` tokens at a critical batch size: how many times the fewest steps and the fewest tokens."""
+
+    batch: float
+    steps_factor: float
+    tokens_factor: float
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """The noise scale of one run: tr(Sigma), |G|^2 and their ratio in tokens (None: |G|^2 drowned in the noise).
+
+    Averages over `measurements` steps up to `step`, at loss `loss`.
+    """
+
+    run: str
+    step: int
+    loss: float
+    measurements: int
+    trace: float
+    gradient_squared: float
+    noise_scale: float | None
+
+
+def cost(batch: float, critical: float) -> BatchCost:
+    """Return what `batch` tokens a step cost: S/S_min = 1 + B_crit/B, E/E_min = 1 + B/B_crit."""
+    return BatchCost(batch, 1 + critical / batch, 1 + batch / critical)
+
+
+def estimate(small: float, large: float, grad_sq_small: float, grad_sq_large: float) -> tuple[float, float]:
+    """Return unbiased (|G|^2, tr(Sigma)) from squared gradient norms at batches of `small` and `large` tokens.
+
+    Appendix A.1 of 1812.06162. Each is noisy and either may be negative: average each over steps before dividing.
+    """
+    squared = (large * grad_sq_large - small * grad_sq_small) / (large - small)
+    trace = (grad_sq_small - grad_sq_large) / (1 / small - 1 / large)
+    return squared, trace
+
+
+def averaged(values: Sequence[float], half_life: float = HALF_LIFE) -> float:
+    """Return the exponential moving average of `values` at its end, corrected for its start."""
+    weights = 0.5 ** (np.arange(len(values) - 1, -1, -1) / half_life)
+    return float(np.average(np.asarray(values, dtype=float), weights=weights))
+
+
+def measured(files: Sequence[str], half_life: float, reporter: Reporter) -> list[NoiseScale]:
+    """Return the noise scale of every run whose gpt2.step records have FIELDS, in the order met.
+
+    Raises BadInput when none has them, or a measurement that no two batch sizes can give.
+    """
+    found: dict[str, list[Record]] = {}
+    for path in files:
+        tally = ReadTally()
+        for record in read_records(path, tally, kinds=("gpt2.step",)):
+            if record.get(FIELDS[0]) is not None:
+                found.setdefault(str(record["run"]), []).append(record)
+        for text in tally.warnings:
+            reporter.warn(text)
+    if not found:
+        names = ", ".join(display_name(path) for path in list(files)[:3])
+        raise BadInput(f"no step in {names} measures the gradient noise: none has {', '.join(FIELDS)}")
+    return [_of_run(run, records, half_life) for run, records in found.items()]
+
+
+def _of_run(run: str, records: list[Record], half_life: float) -> NoiseScale:
+    records = sorted(records, key=lambda record: int(record["step"]))
+    pairs = [estimate(*_norms(run, record)) for record in records]
+    squared = averaged([pair[0] for pair in pairs], half_life)
+    trace = averaged([pair[1] for pair in pairs], half_life)
+    last = records[-1]
+    ratio = trace / squared if squared > 0 and trace > 0 else None
+    return NoiseScale(run, int(last["step"]), float(last["loss_nats"]), len(pairs), trace, squared, ratio)
+
+
+def _norms(run: str, record: Record) -> tuple[float, float, float, float]:
+    values = [record.get(name) for name in FIELDS]
+    numbers = [float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+               for value in values]  # fmt: skip
+    if not all(math.isfinite(number) and number >= 0 for number in numbers) or not 0 < numbers[0] < numbers[1]:
+        raise BadInput(f"run {run!r} step {record['step']}: {', '.join(FIELDS)} are not a smaller batch, a larger one "
+                       "and their squared gradient norms")  # fmt: skip
+    return numbers[0], numbers[1], numbers[2], numbers[3]
