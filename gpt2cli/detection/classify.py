@@ -14,8 +14,9 @@ from gpt2cli.detection.calibration import generated_limit, human_limit, p_value
 from gpt2cli.detection.detector import Detector
 from gpt2cli.detection.detector_file import read_detector
 from gpt2cli.detection.scores import Scoring
+from gpt2cli.detection.split import is_known
 from gpt2cli.detection.texts import Reading, Text, first_words, read_texts, trimmed
-from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.errors import BadInput, UsageFault, counted
 from gpt2cli.records.jsonl import RecordWriter
 from gpt2cli.reporter import Reporter
 
@@ -40,15 +41,16 @@ class ClassifyConfig:
 
 @dataclass
 class ClassifySummary:
-    """How many texts got which verdict, and how many were shorter than the detector asks for."""
+    """How many texts got which verdict, how many were shorter than the detector asks for, how many it was made with."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     short: int = 0
+    known: int = 0
 
     def sentence(self) -> str:
         """Return one line for a person."""
         counts = ", ".join(f"{self.verdicts[verdict]:,} {verdict}" for verdict in VERDICTS)
-        return f"{self.verdicts.total():,} texts: {counts}"
+        return f"{counted(self.verdicts.total(), 'text')}: {counts}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def classify(config: ClassifyConfig, output: BinaryIO, reporter: Reporter, *, en
     for batch in _batches(read_texts(config.paths, reading, reporter)):
         cut = [first_words(text.text, detector.words) for text in batch]
         summary.short += sum(one is None for one in cut)
+        summary.known += sum(is_known(text, detector.known) for text in batch)
         texts = [trimmed(text.text) if one is None else one for text, one in zip(batch, cut, strict=True)]
         for text, used, whole, score in zip(batch, texts, cut, scoring.score(texts), strict=True):
             fields = _fields(text, used, float(score), detector, bounds, config.prevalence)
@@ -101,11 +104,8 @@ def classify(config: ClassifyConfig, output: BinaryIO, reporter: Reporter, *, en
     for line in reading.sentences("texts"):
         reporter.warn(line)
     if not number:
-        raise BadInput("there is no text to judge: every input is empty")
-    if summary.short:
-        reporter.warn(f"{summary.short:,} of {number:,} texts have fewer than the {detector.words} words that the "
-                      "detector was calibrated on: no verdict on them would keep its promise, and their probability is "
-                      "a guess")
+        raise BadInput("there is no text to judge; give documents, samples or plain text")
+    _tell_of_texts(summary, detector, reporter)
     if end:
         writer.end()
     return summary
@@ -128,6 +128,18 @@ def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
             batch = []
     if batch:
         yield batch
+
+
+def _tell_of_texts(summary: ClassifySummary, detector: Detector, reporter: Reporter) -> None:
+    number = counted(summary.verdicts.total(), "text")
+    if summary.short:
+        reporter.warn(f"{summary.short:,} of {number} {'has' if summary.short == 1 else 'have'} fewer than the "
+                      f"{detector.words:,} words that the detector was calibrated on: no verdict there would keep its "
+                      "promise, and the probability is a guess")
+    if summary.known:
+        reporter.warn(f"{summary.known:,} of {number} {'was' if summary.known == 1 else 'were'} used to make this "
+                      "detector, or share a prompt with one that was: verdicts there say nothing of how good it is; "
+                      "gpt2 detect report leaves such texts out")
 
 
 def _tell_of_limits(detector: Detector, bounds: Limits, config: ClassifyConfig, reporter: Reporter) -> None:

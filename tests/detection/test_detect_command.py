@@ -160,8 +160,11 @@ def test_what_can_not_be_promised_is_not_said(gpt2_here: Callable, corpus: Path,
     assert {one["verdict"] for one in records} == {"undecided"}
     assert records[0]["generated_above"] is records[0]["human_below"] is None
     assert b"no text is called generated" in run.stderr and b"that takes 9,999" in run.stderr
+    made_with = sum(not in_test(one["prompt"]) for one in lines((corpus / "k40.jsonl").read_bytes()))
+    assert f"{made_with} of {N} texts were used to make this detector, or share a prompt".encode() in run.stderr
     short = gpt2_here("detect", detector, input=b"only a few words", check=True)
-    assert b"1 of 1 texts have fewer than the 12 words" in short.stderr
+    assert b"1 of 1 text has fewer than the 12 words" in short.stderr and b"used to make" not in short.stderr
+    assert short.stderr.endswith(b"gpt2 detect: 1 text: 0 generated, 0 human, 1 undecided\n")
     said = lines(short.stdout)[0]
     assert (said["verdict"], said["words"]) == ("undecided", 4)
 
