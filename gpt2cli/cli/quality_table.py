@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.console import Console
+from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
     from gpt2cli.quality.evaluate import QualitySummary
@@ -43,7 +44,7 @@ def show_quality(summary: QualitySummary, console: Console) -> None:
 def _facts(record: dict[str, Any]) -> str:
     n, empty = record["n_documents"], record["n_empty_documents"]
     tail = f", {empty:,} of them empty" if empty else ""
-    return f"{n:,} {'document' if n == 1 else 'documents'}{tail}, {record['n_units']:,} {record['unit']}s"
+    return f"{counted(n, 'document')}{tail}, {counted(record['n_units'], record['unit'])}"
 
 
 def _label(name: str, record: dict[str, Any]) -> str:
@@ -62,7 +63,10 @@ def _label(name: str, record: dict[str, Any]) -> str:
 
 def _caveats(text: dict[str, Any], other: dict[str, Any] | None, console: Console) -> None:
     for record in filter(None, (text, other)):
-        if 1 < record["n_documents"] < FEW:
+        if record["n_documents"] == 1:
+            console.warn("one document tells nothing of others: there are no standard errors (--lines takes each line "
+                         "of plain text as a document)")
+        elif record["n_documents"] < FEW:
             console.warn(f"{record['n_documents']} documents are few: their intervals are narrower than they should be")
     if other is None:
         return
@@ -77,18 +81,20 @@ def _apart(one: float, other: float) -> bool:
     return not 1 / ALIKE < (one or 1) / (other or 1) < ALIKE
 
 
-def _number(value: float | None, name: str = "") -> str:
+def _number(value: float | None, name: str = "", beside: float | None = None) -> str:
+    """Return a number as a cell; `beside`: with as many decimals as that one."""
     if value is None:
         return "-"
     if name == "vocabulary":
         return f"{value:,.0f}"
-    if value and not 1e-3 <= abs(value) < 1e6:
+    size = abs(value if beside is None else beside)
+    if size and not 1e-3 <= size < 1e6:
         return f"{value:.3g}"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+    return f"{value:.4f}" if size < 10 else f"{value:,.2f}"
 
 
-def _signed(value: float | None, name: str = "") -> str:
-    return f"+{_number(value, name)}" if value is not None and value > 0 else _number(value, name)
+def _signed(value: float | None, name: str = "", beside: float | None = None) -> str:
+    return f"{'+' if value is not None and value > 0 else ''}{_number(value, name, beside)}"
 
 
 def _error(measure: dict[str, Any]) -> str:
@@ -98,5 +104,5 @@ def _error(measure: dict[str, Any]) -> str:
 def _interval(measure: dict[str, Any], name: str, *, signed: bool = False) -> str:
     if measure["interval"] is None:
         return ""
-    show = _signed if signed else _number
-    return " to ".join(show(end, name) for end in measure["interval"])
+    show, widest = _signed if signed else _number, max(measure["interval"], key=abs)
+    return " to ".join(show(end, name, widest) for end in measure["interval"])

@@ -23,6 +23,8 @@ BOOTSTRAP, JACKKNIFE, WILSON = "bootstrap", "jackknife", "wilson"
 Interval = tuple[float, float]
 _BLOCK = 1 << 20
 """Drawn documents that are held at once."""
+_ROUNDING = 1e-12
+"""Of a value: a standard error below is no more than what float64 rounds away."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def of_sums(columns_DK: np.ndarray, defined_D: np.ndarray, measure: Callable[[np
     values_R = measure(resampled_sums(taken, resampling))
     if not np.isfinite(values_R).all():
         return Estimate(value, n=n)
-    return Estimate(value, float(values_R.std(ddof=1)), _middle(values_R, resampling.level), BOOTSTRAP, n, values_R)
+    stderr = _no_noise(float(values_R.std(ddof=1)), value)
+    return Estimate(value, stderr, _middle(values_R, resampling.level), BOOTSTRAP, n, values_R)
 
 
 def ratio(numerators_D: np.ndarray, denominators_D: np.ndarray, resampling: Resampling,
@@ -118,7 +121,7 @@ def of_left_out(found: LeftOut, level: float, low: float = -math.inf, high: floa
         return Estimate(found.value, n=found.n)
     n = len(found.without_D)
     deviations = found.without_D - found.without_D.mean()
-    stderr = math.sqrt((n - 1) / n * float(deviations @ deviations))
+    stderr = _no_noise(math.sqrt((n - 1) / n * float(deviations @ deviations)), found.value)
     reach = _reach(level) * stderr
     return Estimate(found.value, stderr, (max(low, found.value - reach), min(high, found.value + reach)), JACKKNIFE,
                     found.n)
@@ -151,7 +154,8 @@ def difference(a: Estimate, b: Estimate, level: float) -> Estimate:
     known = Estimate(value, n=a.n + b.n)
     if a.resampled_R is not None and b.resampled_R is not None:
         values_R = a.resampled_R - b.resampled_R
-        return replace(known, stderr=float(values_R.std(ddof=1)), interval=_middle(values_R, level), method=BOOTSTRAP)
+        stderr = _no_noise(float(values_R.std(ddof=1)), max(abs(a.value), abs(b.value)))
+        return replace(known, stderr=stderr, interval=_middle(values_R, level), method=BOOTSTRAP)
     if a.stderr is None or b.stderr is None:
         return known
     stderr = math.hypot(a.stderr, b.stderr)
@@ -171,6 +175,11 @@ def _middle(values_R: np.ndarray, level: float) -> Interval:
     tail = (1 - level) / 2
     low, high = np.quantile(values_R, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)
+
+
+def _no_noise(stderr: float, value: float) -> float:
+    """Return 0 for a standard error that is nothing but rounding: documents that are all alike have none."""
+    return stderr if stderr > _ROUNDING * abs(value) else 0.0
 
 
 def _finite(value: float) -> float | None:

@@ -227,3 +227,22 @@ def test_without_a_model_torch_is_not_waited_for(tmp_path: Path, shell_environme
             "assert 'numpy' in sys.modules and 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True,
                    env=shell_environment | {"PYTHONPATH": str(ROOT)})
+
+
+def test_documents_all_alike_have_no_error(evaluated: Callable[..., Records], tmp_path: Path) -> None:
+    alike = "to be or not to be that is the question whether it is nobler\n"
+    (tmp_path / "other").write_text(alike * 30)
+    record, _, less = evaluated("--lines", "--distinct-at", 100, "--against", tmp_path / "other",
+                                input=alike.encode() * 500)
+    for measures in record["measures"], less["measures"]:
+        errors = {name: measure["stderr"] for name, measure in measures.items() if name != "loops"}
+        assert set(errors.values()) == {0.0}, errors
+
+
+def test_the_table_for_people(gpt2_here: Callable, tmp_path: Path) -> None:
+    alone = gpt2_here("eval-text", input=b"one", check=True).stderr.decode()
+    assert "1 document, 1 word\n" in alone and "one document tells nothing of others" in alone
+    (tmp_path / "other").write_bytes(lines(9, 40, 12))
+    said = gpt2_here("eval-text", "--lines", "--against", tmp_path / "other", input=lines(8, 40, 22), check=True).stderr
+    low, high = next(line for line in said.decode().splitlines() if "mean length" in line).split()[-3::2]
+    assert 9 < float(low) < 10 < float(high) and [len(end.partition(".")[2]) for end in (low, high)] == [2, 2]
