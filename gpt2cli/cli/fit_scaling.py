@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
+from gpt2cli.cli import scaling_batch, scaling_trends
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.scaling_compare import compare
+from gpt2cli.cli.scaling_inference import inference
 from gpt2cli.cli.scaling_optimal import optimal
 from gpt2cli.cli.scaling_options import FLOPS_NOTE, check_outputs, write_records
 from gpt2cli.cli.scaling_predict import predict
@@ -32,7 +35,9 @@ class FitScaling(VerbCommand):
     "fit-scaling",
     cls=FitScaling,
     short_help="Fit a scaling law to runs and plan by it.",
-    epilog="Other verbs, each with its own --help: predict (the loss at N and D), optimal (N and D for a budget).",
+    epilog="Other verbs, each with its own --help: predict (the loss at N, D or C), optimal (N and D for a budget), "
+    "batch (the critical batch size), stop (when over-fitting asks to), compare (strategies, runs), inference "
+    "(training and use together), capability (a metric against N, D or C), curve (a loss against steps).",
 )
 @files_argument()
 @click.option(
@@ -127,7 +132,16 @@ def command(
         console.warn(text)
 
 
-FitScaling.verbs = {"predict": predict, "optimal": optimal}
+FitScaling.verbs = {
+    "predict": predict,
+    "optimal": optimal,
+    "batch": scaling_batch.batch,
+    "stop": scaling_batch.stop,
+    "compare": compare,
+    "inference": inference,
+    "capability": scaling_trends.capability,
+    "curve": scaling_trends.curve,
+}
 
 
 def _draw(record: dict[str, Any], path: str, force: bool, console: Console) -> None:

@@ -32,13 +32,14 @@ MAX_PANELS = 6
 
 @dataclass(frozen=True)
 class Point:
-    """One model's measure. stderr None: unknown. `tokens` orders the checkpoints of one size."""
+    """One model's measure. stderr None: unknown. `tokens` orders the checkpoints of one size; 0: unknown, as FLOP."""
 
     n_params: float
     value: float
     stderr: float | None
     run: str
     tokens: float
+    flops: float = 0.0
 
 
 @dataclass
@@ -162,7 +163,8 @@ def _of_tasks(tasks: Sequence[Record]) -> Iterator[_Row]:
 
 
 def _point(record: Record, n_params: float, value: float, stderr: float | None) -> Point:
-    return Point(n_params, value, stderr, str(record["run"]), _number(record["tokens"]) or 0.0)
+    return Point(n_params, value, stderr, str(record["run"]), _number(record["tokens"]) or 0.0,
+                 _number(record["flops"]) or 0.0)
 
 
 def _published(values: Any, scale: float) -> list[tuple[str, float, float]]:

@@ -145,7 +145,8 @@ def _metric_files(paths: Sequence[str]) -> Iterator[str]:
 
 def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Record]) -> None:
     if kind == "gpt2.fit":
-        fits.append(record)
+        if record.get("kind") is None:
+            fits.append(record)
         return
     name = str(record["run"])
     curve = curves.setdefault(name, Curve(name))

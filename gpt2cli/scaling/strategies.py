@@ -32,7 +32,7 @@ class Strategy:
     @property
     def wasted(self) -> float | None:
         """Share of the budget that the best use would not have needed."""
-        return None if self.least is None else max(0.0, 1 - self.least / self.flops)
+        return None if self.least is None else max(0.0, round(1 - self.least / self.flops, 9))
 
 
 def strategies(

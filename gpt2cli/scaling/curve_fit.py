@@ -1,0 +1,150 @@
+"""A run's loss against steps, tokens or FLOP: a power law with an offset or an exponential, chosen by hold-out.
+
+power: L = E + A x^-alpha. exponential: L = E + A exp(-x/tau). Each is fitted to the first part of the curve and asked
+for the rest; the form with the smaller error there is then fitted to all of it. Curves that no such form describes,
+rising at the end (over-fitting) or rising and falling again (double descent), are found before and reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt2cli.errors import BadInput
+from gpt2cli.scaling.curves import Curve, smooth
+from gpt2cli.scaling.separable import Problem, Separable
+
+_Predict = Callable[[np.ndarray], np.ndarray]
+FORMS = {"power": "E + A x^-alpha", "exponential": "E + A exp(-x/tau)"}
+HELD_OUT = 0.2
+"""Last share of the points that choose the form."""
+LEAST_POINTS = 8
+_POWERS = (0.01, 4.0)
+_TAUS = (0.02, 20.0)
+"""tau over the last x stays inside."""
+_NOISE = 4.0
+_RISE = 0.002
+"""A rise counts when it is above this share of the loss and _NOISE standard errors of the points around it."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a curve does that no fit describes: rises after `x_lowest` by `rise` nats, and whether it falls again below
+    that minimum (`double_descent`) or ends above it (`overfitting`)."""
+
+    x_lowest: float
+    loss_lowest: float
+    rise: float
+    double_descent: bool
+    overfitting: bool
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """A fitted curve: form, parameters, hold-out error of each form (rms, share of the loss), values asked for."""
+
+    run: str
+    form: str
+    parameters: dict[str, float]
+    holdout: dict[str, float]
+    rms: float
+    points: int
+    x_range: tuple[float, float]
+    answers: tuple[tuple[float, float], ...]
+    shape: Shape | None
+    warnings: tuple[str, ...]
+
+
+def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequence[float]) -> CurveFit:
+    """Fit one run's losses on `split` ("val" or "train") against `axis` ("steps", "tokens" or "flops").
+
+    Records of the warm-up are left out. Raises BadInput for fewer than LEAST_POINTS points.
+    """
+    records = curve.evaluations if split == "val" else curve.steps
+    phases = [str(record.get("lr_phase")) for record in records]
+    kept = Curve(curve.run, curve.n_params, *(
+        [record for record in kind if record.get("lr_phase") != "warmup"] for kind in (curve.steps, curve.evaluations)
+    ))  # fmt: skip
+    x, y = (kept.validation(axis) if split == "val" else kept.training(axis)) if records else (np.empty(0),) * 2
+    x, y = x[x > 0], y[x > 0]
+    if len(np.unique(x)) < LEAST_POINTS:
+        raise BadInput(f"run {curve.run!r} has {len(np.unique(x))} losses on {split} after the warm-up; "
+                       f"a curve needs {LEAST_POINTS}")  # fmt: skip
+    holdout = {name: _holdout(name, x, y) for name in FORMS}
+    chosen = form or min(holdout, key=lambda name: holdout[name])
+    best, predict = _fitted(chosen, x, y)
+    rms = float(np.sqrt(np.mean((predict(x) / y - 1) ** 2)))
+    found = shape_of(x, y)
+    said = _warnings(curve.run, phases, x, best, chosen, found, at)
+    return CurveFit(curve.run, chosen, _parameters(chosen, best, float(x[-1])), holdout, rms, len(x),
+                    (float(x[0]), float(x[-1])), tuple((value, float(predict(np.array([value]))[0])) for value in at),
+                    found, tuple(said))  # fmt: skip
+
+
+def shape_of(x: np.ndarray, y: np.ndarray) -> Shape | None:
+    """Return what rises in a curve of losses `y` (M,) at `x` (M,) beyond its noise; None for one that falls.
+
+    The rise is the largest from a minimum so far to a later value, both of the moving average.
+    """
+    level = smooth(y, 0.05)
+    lowest = np.minimum.accumulate(level)
+    top = int(np.argmax(level - lowest))
+    bottom = int(np.argmin(level[: top + 1]))
+    rise = float(level[top] - level[bottom])
+    spread = float(np.median(np.abs(np.diff(y)))) / 0.954 if len(y) > 2 else 0.0
+    window = max(1.0, 0.05 * len(y))
+    if rise <= max(_RISE * level[bottom], _NOISE * spread / math.sqrt(window)):
+        return None
+    after = float(level[top:].min())
+    again, ends_above = level[top] - after > 0.5 * rise, level[-1] > level[bottom] + 0.5 * rise
+    return Shape(float(x[bottom]), float(level[bottom]), rise, bool(again), bool(ends_above))
+
+
+def _fitted(form: str, x: np.ndarray, y: np.ndarray) -> tuple[Separable, _Predict]:
+    last = float(x[-1])
+
+    def shape_at(values: np.ndarray) -> _Predict:
+        scaled = values / last
+        if form == "power":
+            return lambda theta: np.exp(-theta[:, :1] * np.log(scaled))
+        return lambda theta: np.exp(-scaled / np.exp(theta[:, :1]))
+
+    low, high = _POWERS if form == "power" else (math.log(_TAUS[0]), math.log(_TAUS[1]))
+    problem = Problem(y, 1 / y**2, shape_at(x), (low,), (high,), least_floor=0.0)
+    best = problem.fit()
+    return best, lambda values: problem.predict(best, shape_at(values))
+
+
+def _holdout(form: str, x: np.ndarray, y: np.ndarray) -> float:
+    cut = max(4, round((1 - HELD_OUT) * len(x)))
+    _, predict = _fitted(form, x[:cut], y[:cut])
+    return float(np.sqrt(np.mean((predict(x[cut:]) / y[cut:] - 1) ** 2)))
+
+
+def _parameters(form: str, best: Separable, last: float) -> dict[str, float]:
+    if form == "power":
+        return {"E": best.floor, "A": best.amplitude * last ** best.theta[0], "alpha": best.theta[0]}
+    return {"E": best.floor, "A": best.amplitude, "tau": math.exp(best.theta[0]) * last}
+
+
+def _warnings(
+    run: str, phases: list[str], x: np.ndarray, best: Separable, form: str, found: Shape | None, at: Sequence[float]
+) -> list[str]:
+    said = []
+    if found is not None and found.double_descent:
+        said.append(f"run {run!r}: the loss falls to {found.loss_lowest:.4f} at {found.x_lowest:.6g}, rises by "
+                    f"{found.rise:.4f} and falls again (double descent, or a spike): no falling curve describes it")
+    elif found is not None and found.overfitting:
+        said.append(f"run {run!r}: the loss is lowest ({found.loss_lowest:.4f}) at {found.x_lowest:.6g} and then rises "
+                    f"by {found.rise:.4f} (over-fitting?): stop there, and do not extrapolate")
+    if best.at_bound or best.amplitude <= 0:
+        said.append(f"run {run!r}: the {form} ran to the end of its range; the curve does not show this form")
+    if "decay" in phases:
+        said.append(f"run {run!r}: the learning rate decays inside the curve, which bends it: the fit describes this "
+                    "run's schedule, not a longer run's")  # fmt: skip
+    if at and max(at) > 3 * x[-1]:
+        said.append(f"run {run!r}: {max(at):.6g} is {max(at) / x[-1]:.1f} times the curve's end")
+    return said
