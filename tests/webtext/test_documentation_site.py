@@ -44,6 +44,15 @@ def test_the_dump_is_like_reddits_and_depends_on_the_port_only(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_pages_are_the_same_each_time(tmp_path: Path) -> None:
+    """ftplib and doctest show objects in their signatures; two servers have them at other addresses."""
+    fetch = ("import pathlib, urllib.request as r; at = pathlib.Path('work/port').read_text().strip(); "
+             "print([r.urlopen(f'http://127.0.0.1:{at}/{m}.html').read() for m in ('ftplib', 'doctest')])")
+    one, other = (site(tmp_path, sys.executable, "-c", fetch).stdout for _ in range(2))
+    assert one == other and one.replace(b"&nbsp;", b" ").count(b"object object&gt;") > 1
+
+
+@pytest.mark.slow
 def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
     assert site(tmp_path, "sh", "-c", "exit 65").returncode == 65
     assert site(tmp_path, "sh", "-c", "kill -TERM $$").returncode == 143
