@@ -137,12 +137,17 @@ def _by_length(words: int, human: Sequence[Text], generated: Sequence[Text], sco
 
 def _by_setting(scored: Scored, detector: Detector) -> list[dict[str, Any]]:
     records = []
-    for setting in sorted(set(scored.settings), key=str):
+    for setting in sorted(set(scored.settings), key=_place):
         chosen = np.array([one == setting for one in scored.settings])
         named = dict(zip(SETTING, setting or (None,) * len(SETTING), strict=True))
         records.append({"group": "setting", "words": detector.words, **named,
                         **_measures(scored.human, scored.generated[chosen], detector)})
     return records
+
+
+def _place(setting: tuple[Any, ...] | None) -> tuple[tuple[bool, float], ...]:
+    """Return where a setting stands: unknown ones first, then by temperature, top-k and top-p, without before with."""
+    return tuple((value is not None, value or 0.0) for value in setting or (None,) * len(SETTING))
 
 
 def _measures(human: np.ndarray, generated: np.ndarray, detector: Detector) -> dict[str, Any]:

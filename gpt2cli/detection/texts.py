@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.errors import BadInput, Interrupted, counted
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.schemas import SCHEMAS, parse_schema
 from gpt2cli.reporter import Reporter
@@ -58,7 +58,7 @@ class Reading:
         """Return what a person should be told of the texts of one side, `what` they are called."""
         lines = [f"{what}: {line}" for line in self.tally.sentences()]
         if self.repeated:
-            lines.append(f"{what}: {self.repeated:,} texts came more than once and count once")
+            lines.append(f"{what}: left out {counted(self.repeated, 'repetition')} of texts given before")
         return lines
 
 
@@ -95,7 +95,7 @@ def without_shared(human: list[Text], generated: list[Text], reporter: Reporter)
     """Return both sides without the texts that are in both: nothing could tell which they are."""
     shared = {text.id for text in human} & {text.id for text in generated}
     if shared:
-        reporter.warn(f"{len(shared):,} texts are given both as human and as generated; they are left out of both")
+        reporter.warn(f"{counted(len(shared), 'text')} given both as human and as generated: left out of both")
     return [t for t in human if t.id not in shared], [t for t in generated if t.id not in shared]
 
 

@@ -58,7 +58,7 @@ class TrainSummary:
         training = self.detector.training
         if "c" in training:
             lines.append(f"{training['n_terms']:,} words and pairs, C = {training['c']:g}, accuracy "
-                         f"{training['validation_accuracy']:.1%} on the texts for validation")
+                         f"{100 * training['validation_accuracy']:.1f} % on the texts for validation")
         if self.auc is not None:
             lines.append(f"AUC {self.auc.value:.3f} (95 % interval {self.auc.low:.3f} to {self.auc.high:.3f}) on the "
                          "texts for testing; gpt2 detect report says more")
@@ -90,8 +90,8 @@ def train(config: TrainConfig, output: BinaryIO, reporter: Reporter) -> TrainSum
 def _cut(texts: list[Text], words: int | None, what: str, reporter: Reporter) -> list[Text]:
     cut = cut_all(texts, words)
     if len(cut) < len(texts):
-        reporter.note(f"{len(texts) - len(cut):,} of {len(texts):,} {what} have fewer than {words} words and are left "
-                      "out")
+        reporter.note(f"{len(texts) - len(cut):,} of {len(texts):,} {what} have fewer than {words or 1:,} words and "
+                      "are left out")
     return cut
 
 

@@ -28,7 +28,7 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
             yield file
         return
     if not force and final.exists():
-        raise UsageFault(f"{final} exists; give --force to replace it, or another -o")
+        raise UsageFault(f"{final} exists; give --force to replace it, or another name")
     if final.is_dir():
         raise UsageFault(f"{final} is a directory; choose another -o")
     _sweep(final)

@@ -65,7 +65,7 @@ def test_the_same_texts_give_the_same_bytes_in_any_number_of_files(
     run = gpt2_here("detect", "train", "--human", tmp_path / "a.jsonl", "--human", tmp_path / "b.jsonl", *texts[2:],
                     "-o", tmp_path / "again", check=True)
     assert (tmp_path / "again").read_bytes() == detector.read_bytes()
-    assert b"5 texts came more than once" in run.stderr and b"AUC" in run.stderr
+    assert b"left out 5 repetitions of texts given before" in run.stderr and b"AUC" in run.stderr
     verdict = lines(gpt2_here("verify", detector, check=True).stdout)[0]
     assert verdict["kind"] == "detector" and verdict["facts"]["words"] == WORDS
 
@@ -79,6 +79,7 @@ def test_the_report_is_what_its_texts_records_say(
     groups = {(one["group"], one.get("top_k"), one["words"]): one for one in records}
     assert set(groups) == {("length", None, 8), ("length", None, 12), ("setting", None, 12), ("setting", 40, 12),
                            ("all", None, 12)}
+    assert list(groups)[2:4] == [("setting", None, 12), ("setting", 40, 12)], "a setting without top-k before one with"
     whole, hard, easy = groups["all", None, 12], groups["setting", None, 12], groups["setting", 40, 12]
     assert b"texts were used to make the detector" in run.stderr
     assert 60 < whole["n_human"] < 140 and whole["n_generated"] == hard["n_generated"] + easy["n_generated"]

@@ -63,6 +63,7 @@ def test_every_option_reaches_the_record(gpt2_here: Callable, lively: Path, tmp_
     assert {len(token["top"]) for token in record["tokens"]} == {2}
     assert page.read_bytes().startswith(b"<!DOCTYPE html>")
     again = gpt2_here("detect", "show", lively, text, "--html", page)
+    assert b"give --force to replace it, or another name" in again.stderr
     assert again.returncode == 2 and b"--force" in again.stderr
     gpt2_here("detect", "show", lively, text, "--html", page, "-f", check=True)
 

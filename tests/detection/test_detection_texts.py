@@ -56,7 +56,7 @@ def test_plain_text_directories_and_repeats(tmp_path: Path) -> None:
     reporter = Silent()
     assert [one.text for one in read_distinct([str(tmp_path / "d")], "human texts", reporter)] == ["first of all\n"]
     assert reporter.warnings == ["human texts: skipped: 1 empty texts",
-                                 "human texts: 1 texts came more than once and count once"]
+                                 "human texts: left out 1 repetition of texts given before"]
 
 
 @pytest.mark.parametrize(("record", "message"), [
@@ -74,7 +74,7 @@ def test_a_text_given_as_both_kinds_is_left_out_of_both() -> None:
     reporter = Silent()
     human, generated = without_shared([text("a"), text("b")], [text("b"), text("c")], reporter)
     assert ([one.text for one in human], [one.text for one in generated]) == (["a"], ["c"])
-    assert reporter.warnings == ["1 texts are given both as human and as generated; they are left out of both"]
+    assert reporter.warnings == ["1 text given both as human and as generated: left out of both"]
 
 
 def test_cutting_leaves_no_sign_of_where_a_text_was_cut() -> None:
