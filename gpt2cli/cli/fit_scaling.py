@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -15,6 +16,13 @@ from gpt2cli.cli.scaling_optimal import optimal
 from gpt2cli.cli.scaling_options import FLOPS_NOTE, check_outputs, write_records
 from gpt2cli.cli.scaling_predict import predict
 from gpt2cli.cli.verbs import VerbCommand
+from gpt2cli.errors import UsageFault
+
+FORM_NAMES = (
+    "auto", "chinchilla", "kaplan-n", "kaplan-n-floor", "kaplan-d", "kaplan-d-floor", "kaplan-c", "kaplan-c-floor",
+    "kaplan-nd", "kaplan-ns", "skaling", "data-constrained",
+)  # fmt: skip
+"""Forms that --law knows: those of gpt2cli.scaling.forms, and auto."""
 
 
 class FitScaling(VerbCommand):
@@ -44,7 +52,27 @@ class FitScaling(VerbCommand):
     "--map",
     "mapping",
     metavar="n=COL,d=COL,loss=COL",
-    help="Read foreign CSV or JSONL by these columns; also run=COL and flops=COL.",
+    help="Read foreign CSV or JSONL by these columns; also run=, flops=, steps= and unique=COL.",
+)
+@click.option(
+    "--law",
+    "form",
+    type=click.Choice(FORM_NAMES),
+    default="chinchilla",
+    show_default=True,
+    metavar="FORM",
+    help="What to fit: " + ", ".join(FORM_NAMES) + "; auto takes the one that predicts held-out runs best.",
+)
+@click.option(
+    "--unique",
+    type=Count(1),
+    metavar="U",
+    help="Different tokens that the runs were trained on, for data-constrained.",
+)
+@click.option(
+    "--critical-batch",
+    metavar="B_STAR,ALPHA_B",
+    help="B_crit = B_STAR/L^(1/ALPHA_B) tokens, by which kaplan-ns counts steps; default 2.1e8,0.21.",
 )
 @click.option(
     "--count",
@@ -79,6 +107,11 @@ class FitScaling(VerbCommand):
 )
 @seed_option("Seed of the resamples.")
 @click.option("--allow-mixed", is_flag=True, help="Fit runs of different tokenizers or validation sets together.")
+@click.option(
+    "--allow-undecayed",
+    is_flag=True,
+    help="Count every evaluation after the warm-up, not only the last of a finished run.",
+)
 @click.option("--allow-unidentified", is_flag=True, help="Show the numbers of a design that cannot carry a fit.")
 @click.option("--plot", "plot_file", metavar="FILE", type=click.Path(), help="Also draw the fit: .png or .svg.")
 @output_option()
@@ -88,18 +121,22 @@ def command(
     console: Console,
     files: tuple[str, ...],
     mapping: str | None,
+    form: str,
+    unique: int | None,
+    critical_batch: str | None,
     count: str,
     flops: tuple[int, ...],
     resamples: int,
     delta: float,
     seed: int,
     allow_mixed: bool,
+    allow_undecayed: bool,
     allow_unidentified: bool,
     plot_file: str | None,
     output: str,
     force: bool,
 ) -> None:
-    """Fit L = E + A N^-alpha + B D^-beta to the final losses of runs.
+    """Fit L = E + A N^-alpha + B D^-beta, or another form of law, to the final losses of runs.
 
     FILE is a run's metrics.jsonl (several runs may share one); no FILE: standard input. One gpt2.fit record goes to
     standard output, a table for people to standard error.
@@ -121,6 +158,10 @@ def command(
         delta,
         allow_mixed,
         allow_unidentified,
+        allow_undecayed,
+        form,
+        None if unique is None else float(unique),
+        *_critical(critical_batch),
     )
     report = run_study(config, console)
     record = report.record()
@@ -142,6 +183,20 @@ FitScaling.verbs = {
     "capability": scaling_trends.capability,
     "curve": scaling_trends.curve,
 }
+
+
+def _critical(text: str | None) -> list[Any]:
+    from gpt2cli.scaling.kaplan import CriticalBatch
+
+    if text is None:
+        return []
+    try:
+        scale, exponent = (float(part) for part in text.split(","))
+    except ValueError:
+        scale = exponent = math.nan
+    if not (0 < scale < math.inf and 0 < exponent < math.inf):
+        raise UsageFault(f"--critical-batch {text!r}: write two positive numbers, B_STAR,ALPHA_B, such as 2.1e8,0.21")
+    return [CriticalBatch(scale, exponent)]
 
 
 def _draw(record: dict[str, Any], path: str, force: bool, console: Console) -> None:

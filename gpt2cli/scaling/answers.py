@@ -13,7 +13,7 @@ from gpt2cli.scaling.kaplan import KaplanStepsLaw, PowerLaw
 from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED, ChinchillaLaw
 from gpt2cli.scaling.optimum import optimum
 from gpt2cli.scaling.saved import KnownLaw
-from gpt2cli.scaling.study import allocation_record, finite, prediction_record
+from gpt2cli.scaling.allocations import allocation_record, finite, prediction_record
 
 
 def with_unique_tokens(known: KnownLaw, unique: float | None) -> KnownLaw:

@@ -17,9 +17,10 @@ from gpt2cli.scaling.forms import Variables, form_named
 from gpt2cli.scaling.kaplan import CRITICAL_BATCH, CriticalBatch, KaplanLaw, KaplanStepsLaw
 from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw
 
+
 @dataclass(frozen=True)
 class Setting:
-    """What N and D leave open: tokens per step (None: the critical batch), B_crit(L), unique tokens (None: D)."""
+    """What N and D leave open: tokens per step (None: the critical batch), B_crit(L), unique tokens (None: no end)."""
 
     batch: float | None = None
     critical: CriticalBatch = CRITICAL_BATCH
@@ -27,6 +28,7 @@ class Setting:
 
 
 _PLAIN = Setting()
+_NEWTON = 30
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,23 @@ def law_losses(name: str, parameters: np.ndarray, n: Any, d: Any, setting: Setti
     theta = form.from_units(parameters, dict.fromkeys("ndcsu", 0.0) | {"loss": 0.0})
     if "s" in form.needs:
         return _by_steps(theta, n, d, setting)
-    unique = d if setting.unique is None else np.minimum(d, setting.unique)
-    variables = Variables(np.log(n), np.log(d), np.log(FLOPS_PER_ND * n * d), None, np.log(unique))
+    unique = np.full(d.shape, np.inf if setting.unique is None else np.log(setting.unique))
+    variables = Variables(np.log(n), np.log(d), np.log(FLOPS_PER_ND * n * d), None, unique)
     return form.predict(theta, variables)
 
 
 def _by_steps(theta: np.ndarray, n: np.ndarray, d: np.ndarray, setting: Setting) -> np.ndarray:
-    """Solve L = L(N, S_min(L)) by bisection: S_min = (D/B) / (1 + B_crit(L)/B) grows with L, so there is one answer.
+    """Solve L = L(N, S_min(L)) by Newton's method: S_min = D/(B + B_crit(L)) grows with L, so there is one answer.
 
     Without a batch it is B_crit itself, as in Kaplan's efficient training, where S_min = D / (2 B_crit).
     """
-    shape = np.broadcast_shapes((len(theta), 1), n.shape, d.shape)
-    low, high = np.full(shape, -12.0), np.full(shape, 12.0)
     size = theta[:, :1] * np.exp(-theta[:, 2:3] * np.log(n))
-    for _ in range(60):
-        middle = (low + high) / 2
-        critical = setting.critical.at(np.exp(middle))
-        steps = d / (critical + (critical if setting.batch is None else setting.batch))
-        below = size + theta[:, 1:2] * np.exp(-theta[:, 3:4] * np.log(steps)) > np.exp(middle)
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return np.exp((low + high) / 2)
+    log = np.log(size + theta[:, 1:2] + 0.0 * d)
+    for _ in range(_NEWTON):
+        critical = setting.critical.at(np.exp(log))
+        batch = critical if setting.batch is None else setting.batch
+        term = theta[:, 1:2] * np.exp(-theta[:, 3:4] * np.log(d / (critical + batch)))
+        share = term / (size + term) * theta[:, 3:4] / setting.critical.alpha_B
+        slope = share if setting.batch is None else share * critical / (critical + batch)
+        log = log - np.clip((log - np.log(size + term)) / (1 + slope), -3.0, 3.0)
+    return np.exp(log)

@@ -166,9 +166,8 @@ def _bounds_met(problem: FormProblem, theta: np.ndarray) -> tuple[str, ...]:
     for i, name in enumerate(problem.form.parameters):
         low, high = problem.low[i], problem.high[i]
         amplitude = low == 0 and high == np.inf
-        if theta[i] <= (AMPLITUDE_FLOOR if amplitude else low + 1e-3 * abs(low)):
-            met.append(name)
-        elif not amplitude and theta[i] >= high - 1e-3 * abs(high):
+        at_low = theta[i] <= (AMPLITUDE_FLOOR if amplitude else low + 1e-3 * abs(low))
+        if at_low or (not amplitude and theta[i] >= high - 1e-3 * abs(high)):
             met.append(name)
     return tuple(met)
 

@@ -29,7 +29,7 @@ _COARSE = np.geomspace(0.06, 1.5, 8)
 
 @dataclass(frozen=True)
 class Variables:
-    """Logs of what a law may depend on, each (M,) or None: N, D, C, S_min (steps), U (unique tokens, <= D)."""
+    """Logs of what a law may depend on, each (M,) or None: N, D, C, S_min (steps), U (unique tokens)."""
 
     n: np.ndarray | None = None
     d: np.ndarray | None = None
@@ -238,7 +238,7 @@ def _constrained_predict(theta: np.ndarray, z: Variables) -> np.ndarray:
     needed = log_g + beta / alpha * (log_u + log_g)  # log N that is compute-optimal for U tokens
     needed = np.where(needed.real < log_n, needed, log_n + 0 * needed)
     size = _worth(log_n, needed, np.exp(_column(theta, 6)))
-    data = _worth(log_d, log_u, np.exp(_column(theta, 5)))
+    data = _worth(log_d, np.minimum(log_d, log_u), np.exp(_column(theta, 5)))
     return np.asarray(e + a * np.exp(-alpha * size) + b * np.exp(-beta * data))
 
 
@@ -246,7 +246,7 @@ def _constrained_columns(
     cell: np.ndarray, z: Variables, level: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     log_n, log_u = z.get("n"), z.get("u")
-    data = _worth(z.get("d"), log_u, np.exp(cell[2]))
+    data = _worth(z.get("d"), np.minimum(z.get("d"), log_u), np.exp(cell[2]))
     needed = np.minimum(log_n, cell[4] + cell[1] / cell[0] * (log_u + cell[4]))
     size = _worth(log_n, needed, np.exp(cell[3]))
     return [np.ones_like(level), np.exp(-cell[0] * size), np.exp(-cell[1] * data)], level, 1 / level

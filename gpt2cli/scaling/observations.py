@@ -127,12 +127,13 @@ def read_mapped(files: Sequence[str], mapping: Mapping[str, str], count: str, re
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """Parse "n=params,d=tokens,loss=val_loss" (also run=, flops=, steps=, unique=); raise UsageFault for anything else."""
+    """Parse "n=params,d=tokens,loss=val_loss" with any of MAP_KEYS; raise UsageFault for anything else."""
     mapping: dict[str, str] = {}
+    others = ", ".join(f"{key}=" for key in MAP_KEYS[3:])
     for part in text.split(","):
         key, equals, column = part.partition("=")
         if not equals or not column.strip() or key.strip() not in MAP_KEYS or key.strip() in mapping:
-            raise UsageFault(f"--map {text!r}: write n=COLUMN,d=COLUMN,loss=COLUMN (also run=, flops=, steps= and unique=)")
+            raise UsageFault(f"--map {text!r}: write n=COLUMN,d=COLUMN,loss=COLUMN (also {others})")
         mapping[key.strip()] = column.strip()
     missing = [key for key in MAP_KEYS[:3] if key not in mapping]
     if missing:

@@ -11,8 +11,15 @@ import numpy as np
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
-from gpt2cli.scaling.laws import PARAMETERS, ChinchillaLaw, Law, published
-from gpt2cli.scaling.uncertainty import Bootstrap, bootstrap
+from gpt2cli.scaling.design import compute, variables_of
+from gpt2cli.scaling.fitted_law import AnyLaw, Setting, law_of
+from gpt2cli.scaling.forms import FORMS, Form
+from gpt2cli.scaling.kaplan import CRITICAL_BATCH, CriticalBatch
+from gpt2cli.scaling.laws import published
+from gpt2cli.scaling.observations import Observations
+from gpt2cli.scaling.uncertainty import Bootstrap, bootstrap_form
+
+_SIZES = ("batch_tokens", "unique_tokens")
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class KnownLaw:
     """
 
     name: str
-    law: Law
+    law: AnyLaw
     source: str
     count: str
     boot: Bootstrap | None = None
@@ -46,24 +53,31 @@ def read_fit(path: str) -> KnownLaw:
 
 def known_law(record: Record, name: str) -> KnownLaw:
     """Return the law of a gpt2.fit/1 record that came from `name`; see read_fit."""
-    law = ChinchillaLaw(*_parameters(record, name))
-    n, d, loss, clusters = _observations(record, name)
+    form = FORMS[str(record["law"])]
+    values, setting = _parameters(record, form, name), _setting(record, name)
+    seen, clusters = _observations(record, name)
     boot = None
     drawn = record.get("bootstrap", {}).get("drawn", 0)
-    if len(n) and isinstance(drawn, int) and 0 < drawn <= 1_000_000:
-        boot = bootstrap(
-            n,
-            d,
-            loss,
+    if len(seen.n) and isinstance(drawn, int) and 0 < drawn <= 1_000_000:
+        boot = bootstrap_form(
+            form,
+            variables_of(form, seen, setting),
+            seen.loss,
             clusters,
-            law.array(),
+            np.array(values),
             resamples=drawn,
             seed=int(record["bootstrap"]["seed"]),
             delta=float(record["objective"]["delta"]),
+            setting=setting,
         )
-    largest = 6.0 * float(np.max(n * d)) if len(n) else None
+    largest = float(np.max(compute(seen))) if len(seen.n) else None
     return KnownLaw(
-        str(record["law"]), law, f"fit of {len(n)} runs in {name}", str(record.get("count", "total")), boot, largest
+        form.name,
+        law_of(form.name, np.array(values), setting),
+        f"fit of {len(seen.n)} runs in {name}",
+        str(record.get("count", "total")),
+        boot,
+        largest,
     )
 
 
@@ -74,31 +88,59 @@ def last_fit(path: str) -> Record:
         found = record
     if found is None:
         raise BadInput(f"{display_name(path)} holds no gpt2.fit record; gpt2 fit-scaling -o FILE writes one")
-    if found["law"] != "chinchilla":
+    if str(found["law"]) not in FORMS:
         raise BadInput(
             f"{display_name(path)}: a fit of law {str(found['law'])[:40]!r}, which this version does not know"
         )
     return found
 
 
-def _parameters(record: Record, name: str) -> list[float]:
+def _parameters(record: Record, form: Form, name: str) -> list[float]:
     try:
-        values = [float(record["parameters"][key]) for key in PARAMETERS]
+        values = [float(record["parameters"][key]) for key in form.parameters]
     except (KeyError, TypeError, ValueError):
-        raise BadInput(f"{name}: the fit's parameters are not {', '.join(PARAMETERS)}") from None
+        raise BadInput(f"{name}: the fit's parameters are not {', '.join(form.parameters)}") from None
     if not all(math.isfinite(value) and value >= 0 for value in values):
         raise BadInput(f"{name}: the fit has a negative or infinite parameter")
     return values
 
 
-def _observations(record: Record, name: str) -> tuple[np.ndarray, ...]:
+def _setting(record: Record, name: str) -> Setting:
+    """Read what the law leaves open; a record of before it was kept has none."""
+    found = record.get("setting") or {}
+    try:
+        batch, unique = (None if found.get(key) is None else float(found[key]) for key in _SIZES)
+        critical = CriticalBatch(
+            float(found.get("B_star", CRITICAL_BATCH.B_star)), float(found.get("alpha_B", CRITICAL_BATCH.alpha_B))
+        )
+    except (TypeError, ValueError, AttributeError):
+        raise BadInput(f"{name}: the fit's setting is damaged") from None
+    known = [value for value in (batch, unique, critical.B_star, critical.alpha_B) if value is not None]
+    if not all(math.isfinite(value) and value > 0 for value in known):
+        raise BadInput(f"{name}: the fit's setting is not positive")
+    return Setting(batch, critical, unique)
+
+
+def _observations(record: Record, name: str) -> tuple[Observations, np.ndarray]:
     rows: list[Any] = record.get("observations") or []
     try:
-        table = [(float(row["n"]), float(row["d"]), float(row["loss_nats"]), int(row["cluster"])) for row in rows]
-        n, d, loss, clusters = (np.array(column) for column in zip(*table, strict=True)) if table else [np.empty(0)] * 4
+        table = [[float(row[key]) for key in ("n", "d", "loss_nats", "cluster")] for row in rows]
+        more = [[_or_nan(row.get(key)) for key in ("flops", "steps", "unique")] for row in rows]
+        names = tuple(str(row.get("run", "")) for row in rows)
         int(record.get("bootstrap", {}).get("seed", 0)), float(record.get("objective", {}).get("delta", 0))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{name}: the fit's observations are damaged") from None
-    if len(n) and not (np.all(n > 0) and np.all(d > 0) and np.all(loss > 0)):
-        raise BadInput(f"{name}: the fit's observations are not all positive")
-    return n, d, loss, clusters
+    n, d, loss, clusters = np.array(table).reshape(-1, 4).T
+    flops, steps, unique = np.array(more).reshape(-1, 3).T
+    for values in (n, d, loss):
+        if not (np.all(values > 0) and np.all(np.isfinite(values))):
+            raise BadInput(f"{name}: the fit's observations are not all positive")
+    if not np.all(np.isfinite(clusters)):
+        raise BadInput(f"{name}: the fit's observations are damaged")
+    labels = clusters.astype(int)
+    return Observations(n, d, loss, flops, names, labels, "total", steps=steps, unique=unique), labels
+
+
+def _or_nan(value: Any) -> float:
+    number = math.nan if value is None else float(value)
+    return number if number > 0 and math.isfinite(number) else math.nan
