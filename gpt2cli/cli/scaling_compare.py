@@ -109,6 +109,7 @@ def _runs(
     records = [
         rounded({"law": name, "flops": one.flops, "kind": "comparison", "run": one.run, "n": one.n, "d": one.tokens,
                  "loss_nats": one.loss, "decayed": one.decayed, "flops_of_reference": one.reference,
+                 "before_first_evaluation": one.before,
                  "compute_multiplier": one.multiplier, "flops_to_reference_loss": one.own_for_reference})
         for one in found
     ]  # fmt: skip
@@ -116,9 +117,9 @@ def _runs(
     show(f"FLOP for the same loss: each run beside {name}",
          ("run", "N", "D", "loss", "FLOP", "reference needs", "times", "FLOP to its loss"),
          [(one.run, short(one.n), short(one.tokens), loss_text(one.loss), f"{one.flops:.3g}",
-           "never" if one.reference is None else f"{one.reference:.3g}",
+           _needed(one.reference, one.before),
            "" if one.multiplier is None else f"{one.multiplier:.3g}",
-           ("" if known is not None else "never") if one.own_for_reference is None else f"{one.own_for_reference:.3g}")
+           "" if one.own_for_reference is None else f"{one.own_for_reference:.3g}")
           for one in found])  # fmt: skip
     early = [one.run for one in found if not one.decayed]
     if early:
@@ -127,3 +128,9 @@ def _runs(
     if known is None:
         console.warn("losses in the middle of the reference lie above those of a run that ends there with a decayed "
                      "rate: its compute is overstated, unless its rate is constant")  # fmt: skip
+
+
+def _needed(flops: float | None, before: bool) -> str:
+    if flops is not None:
+        return f"{flops:.3g}"
+    return "less than it measured" if before else "never gets there"

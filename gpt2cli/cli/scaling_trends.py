@@ -61,7 +61,7 @@ def capability(
         raise BadInput(left[0])
     write_records("gpt2.fit", [_capability_record(fit, seed, resamples) for fit in fits], output, force)
     _show_capability(fits, against)
-    for text in [*left, *(text for fit in fits for text in fit.warnings)]:
+    for text in dict.fromkeys([*left, *(text for fit in fits for text in fit.warnings)]):
         console.warn(text)
 
 
@@ -137,7 +137,7 @@ def curve(
         raise BadInput(left[0])
     write_records("gpt2.fit", [_curve_record(fit, split, axis) for fit in fits], output, force)
     _show_curves(fits, axis)
-    for text in [*left, *(text for fit in fits for text in fit.warnings)]:
+    for text in dict.fromkeys([*left, *(text for fit in fits for text in fit.warnings)]):
         console.warn(text)
 
 

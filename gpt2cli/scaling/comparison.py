@@ -16,10 +16,11 @@ from gpt2cli.scaling.optimum import least_compute
 
 @dataclass(frozen=True)
 class Compared:
-    """One run: its last validation loss and compute, and the reference's compute for that loss (None: never reached).
+    """One run: its last validation loss and compute, and the reference's compute for that loss.
 
-    `own_for_reference` is the compute this run took to the reference's last loss (None: it did not get there, or the
-    reference is a law). `decayed`: whether the loss was measured after the learning rate's decay.
+    `reference` None: the reference never reached it, or (`before`) its first evaluation was lower already.
+    `own_for_reference` is the compute this run took to the reference's last loss (None: it did not get there, its first
+    evaluation was lower, or the reference is a law). `decayed`: whether the loss was measured after the decay.
     """
 
     run: str
@@ -30,6 +31,7 @@ class Compared:
     decayed: bool
     reference: float | None
     own_for_reference: float | None
+    before: bool = False
 
     @property
     def multiplier(self) -> float | None:
@@ -49,7 +51,8 @@ def against_run(runs: Sequence[Curve], reference: str) -> list[Compared]:
     """Compare every other run with the one named `reference`, or whose name starts so.
 
     The reference's path is its lowest validation loss so far against FLOP, interpolated between evaluations in
-    logarithms. Raises UsageFault when no run or several are so named, or it is the only one.
+    logarithms. Raises UsageFault when no run or several are so named, or it is the
+    only one; BadInput when it was evaluated once.
     """
     named = [curve for curve in runs if curve.run == reference] or [
         curve for curve in runs if curve.run.startswith(reference)
@@ -59,12 +62,16 @@ def against_run(runs: Sequence[Curve], reference: str) -> list[Compared]:
         how = "the only run" if len(named) == 1 else f"the name of {'more than one' if named else 'no'} run"
         raise UsageFault(f"--reference {reference!r} is {how}; there are {there}")
     base = named[0]
-    target = float(_path(base)[1].min())
+    flops, losses = _path(base)
+    if len(losses) < 2:
+        raise BadInput(f"run {base.run!r} has one evaluation; a reference needs several on its way (gpt2 train "
+                       "--eval-every), or compare with a law")  # fmt: skip
     return [
-        _compared(curve, reached(*_path(base), _last_loss(curve)), reached(*_path(curve), target))
+        _compared(curve, reached(flops, losses, _last_loss(curve)), reached(*_path(curve), float(losses.min())),
+                  bool(_last_loss(curve) > losses[0]))
         for curve in runs
         if curve is not base
-    ]
+    ]  # fmt: skip
 
 
 def against_law(runs: Sequence[Curve], law: Surface) -> list[Compared]:
@@ -73,12 +80,12 @@ def against_law(runs: Sequence[Curve], law: Surface) -> list[Compared]:
 
 
 def reached(flops: np.ndarray, loss: np.ndarray, target: float) -> float | None:
-    """Return the FLOP at which the running minimum of `loss` (M,) comes to `target`; None when it never does.
+    """Return the FLOP at which the running minimum of `loss` (M,) comes to `target`, interpolated in logarithms.
 
-    A target above the first loss was reached before anything was measured: the first FLOP is returned.
+    None when it never does, and when the first loss is lower already: it came there before anything was measured.
     """
     lowest = np.minimum.accumulate(loss)
-    if target < lowest[-1]:
+    if not lowest[-1] <= target <= lowest[0]:
         return None
     after = int(np.argmax(lowest <= target))
     if after == 0:
@@ -88,11 +95,11 @@ def reached(flops: np.ndarray, loss: np.ndarray, target: float) -> float | None:
     return float(flops[after - 1] * (flops[after] / flops[after - 1]) ** share)
 
 
-def _compared(curve: Curve, reference: float | None, own: float | None) -> Compared:
+def _compared(curve: Curve, reference: float | None, own: float | None, before: bool = False) -> Compared:
     last = curve.evaluations[-1]
     return Compared(
         curve.run, curve.n_params, float(last["tokens"] or 0.0), float(_path(curve)[0][-1]), _last_loss(curve),
-        last.get("lr_phase") == "done", reference, own,
+        last.get("lr_phase") == "done", reference, own, before,
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt2cli.errors import BadInput
-from gpt2cli.scaling.curves import Curve, smooth
+from gpt2cli.errors import BadInput, counted
+from gpt2cli.scaling.curves import Curve
 from gpt2cli.scaling.separable import Problem, Separable
 
 _Predict = Callable[[np.ndarray], np.ndarray]
@@ -25,9 +25,9 @@ LEAST_POINTS = 8
 _POWERS = (0.01, 4.0)
 _TAUS = (0.02, 20.0)
 """tau over the last x stays inside."""
-_NOISE = 4.0
-_RISE = 0.002
-"""A rise counts when it is above this share of the loss and _NOISE standard errors of the points around it."""
+_BINS = 16
+_NOISE = 5.0
+_RISE = 0.003
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequenc
     x, y = (kept.validation(axis) if split == "val" else kept.training(axis)) if records else (np.empty(0),) * 2
     x, y = x[x > 0], y[x > 0]
     if len(np.unique(x)) < LEAST_POINTS:
-        raise BadInput(f"run {curve.run!r} has {len(np.unique(x))} losses on {split} after the warm-up; "
-                       f"a curve needs {LEAST_POINTS}")  # fmt: skip
+        raise BadInput(f"run {curve.run!r} has {counted(len(np.unique(x)), 'point')} on {split} after the "
+                       f"warm-up; a curve needs {LEAST_POINTS}")  # fmt: skip
     holdout = {name: _holdout(name, x, y) for name in FORMS}
     chosen = form or min(holdout, key=lambda name: holdout[name])
     best, predict = _fitted(chosen, x, y)
@@ -87,20 +87,29 @@ def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequenc
 def shape_of(x: np.ndarray, y: np.ndarray) -> Shape | None:
     """Return what rises in a curve of losses `y` (M,) at `x` (M,) beyond its noise; None for one that falls.
 
-    The rise is the largest from a minimum so far to a later value, both of the moving average.
+    The curve is taken in up to _BINS stretches of equal length. The rise is the largest from a stretch's mean to a
+    later one's; it counts above _RISE of the loss and _NOISE standard errors, which the scatter in stretches gives.
     """
-    level = smooth(y, 0.05)
-    lowest = np.minimum.accumulate(level)
-    top = int(np.argmax(level - lowest))
-    bottom = int(np.argmin(level[: top + 1]))
+    parts = np.array_split(np.arange(len(y)), min(_BINS, len(y)))
+    level = np.array([y[part].mean() for part in parts])
+    error = np.array([_standard_error(y[part]) for part in parts])
+    lowest = np.array([int(np.argmin(level[: i + 1])) for i in range(len(level))])
+    top = int(np.argmax(level - level[lowest]))
+    bottom = int(lowest[top])
     rise = float(level[top] - level[bottom])
-    spread = float(np.median(np.abs(np.diff(y)))) / 0.954 if len(y) > 2 else 0.0
-    window = max(1.0, 0.05 * len(y))
-    if rise <= max(_RISE * level[bottom], _NOISE * spread / math.sqrt(window)):
+    if rise <= max(_RISE * level[bottom], _NOISE * math.hypot(error[top], error[bottom])):
         return None
-    after = float(level[top:].min())
-    again, ends_above = level[top] - after > 0.5 * rise, level[-1] > level[bottom] + 0.5 * rise
-    return Shape(float(x[bottom]), float(level[bottom]), rise, bool(again), bool(ends_above))
+    again, ends_above = level[top] - level[top:].min() > 0.5 * rise, level[-1] > level[bottom] + 0.5 * rise
+    return Shape(float(x[parts[bottom]].mean()), float(level[bottom]), rise, bool(again), bool(ends_above))
+
+
+def _standard_error(y: np.ndarray) -> float:
+    """Return the standard error of the mean of a stretch about its own line; 0 for fewer than four points."""
+    if len(y) < 4:
+        return 0.0
+    steps = np.arange(len(y)) - (len(y) - 1) / 2
+    residuals = y - y.mean() - steps * float(steps @ y / (steps @ steps))
+    return float(np.sqrt((residuals**2).sum() / (len(y) - 2) / len(y)))
 
 
 def _fitted(form: str, x: np.ndarray, y: np.ndarray) -> tuple[Separable, _Predict]:
@@ -143,8 +152,8 @@ def _warnings(
     if best.at_bound or best.amplitude <= 0:
         said.append(f"run {run!r}: the {form} ran to the end of its range; the curve does not show this form")
     if "decay" in phases:
-        said.append(f"run {run!r}: the learning rate decays inside the curve, which bends it: the fit describes this "
-                    "run's schedule, not a longer run's")  # fmt: skip
+        said.append("the learning rate decays inside the curve, which bends it: the fit describes that schedule, not a "
+                    "longer run's")  # fmt: skip
     if at and max(at) > 3 * x[-1]:
         said.append(f"run {run!r}: {max(at):.6g} is {max(at) / x[-1]:.1f} times the curve's end")
     return said
