@@ -30,6 +30,8 @@ def show_fit(record: dict[str, Any]) -> None:
         [_allocation(entry) for entry in record["allocations"]],
     )
     show("The three approaches to the optimum", *approach_rows(record))
+    if record["candidates"]:
+        show("Forms by their error on runs held out", *_candidates(record))
     show("Diagnosis", ("", ""), _diagnosis(record))
 
 
@@ -93,12 +95,44 @@ def _diagnosis(record: dict[str, Any]) -> Rows:
         ("condition number", "singular" if condition is None else f"{condition:.0f} (healthy: below 100)"),
         ("at a bound", ", ".join(found["at_bound"]) or "none"),
         ("residuals", f"{100 * found['rms_log_residual']:.2g} % rms, {100 * found['max_log_residual']:.2g} % worst"),
+        ("rolling origin", _rolling_origin(found["rolling_origin"])),
+        ("influential runs", _influential(found["influential"])),
         ("resamples", f"{boot['used']} of {boot['drawn']} used, {boot['clusters']} independent runs"),
         ("left out", "; ".join(f"{why} ({number})" for why, number in record["excluded"].items()) or "nothing"),
     ]
     if record["flops_per_nd_measured"] is not None:
         rows.append(("C / (N D)", f"{record['flops_per_nd_measured']:.2f} FLOP measured in these runs; 6 in the table"))
     return rows
+
+
+def _rolling_origin(found: dict[str, Any]) -> str:
+    if found["rms_log_error"] is None:
+        return "no runs could be held out"
+    reach = max(each["reach"] for each in found["predictions"])
+    return (
+        f"{100 * found['rms_log_error']:.2g} % rms, {100 * found['worst_log_error']:+.2g} % worst, over "
+        f"{len(found['predictions'])} runs of up to {reach:.3g} times the compute of those fitted"
+    )
+
+
+def _influential(found: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['run']} ({100 * each['log_loss_shift']:+.2g} %)" for each in found)
+
+
+def _candidates(record: dict[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    rows: Rows = []
+    for each in record["candidates"]:
+        error, residual = each["rms_log_error"], each["rms_log_residual"]
+        rows.append(
+            (
+                each["law"],
+                str(each["parameters"]),
+                "" if error is None else f"{100 * error:.3g} %",
+                "" if residual is None else f"{100 * residual:.3g} %",
+                "chosen" if each["law"] == record["law"] else each["not_considered"] or "",
+            )
+        )
+    return ("", "parameters", "held out, rms", "fitted, rms", ""), rows
 
 
 def _plain(value: float) -> str:

@@ -191,9 +191,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _count(number: int, noun: str) -> str:
-    words = (
-        {0: "no", 1: "only one", 2: "only two"} if noun in ("model size", "length", "number of steps") else {0: "no", 1: "one", 2: "two"}
-    )
+    only = noun in ("model size", "length", "number of steps")
+    words = {0: "no", 1: "only one", 2: "only two"} if only else {0: "no", 1: "one", 2: "two"}
     plural = noun.replace("number ", "numbers ", 1) if noun.endswith("number of steps") else f"{noun}s"
     return f"{words.get(number, str(number))} {noun if number == 1 else plural}"
 

@@ -75,7 +75,8 @@ def read_observations(
 
     `count` is a key of COUNTS. Raises BadInput for malformed records, for no usable run, and for runs whose
     tokenizers or validation sets differ (their losses are not comparable) unless `allow_mixed`. With
-    `allow_undecayed` every evaluation after the warm-up is an observation of its own. `watch` is shown every step and evaluation record on the way, since stdin is read only once.
+    `allow_undecayed` every evaluation after the warm-up is an observation of its own. `watch` is shown every run, step
+    and evaluation record on the way, since stdin is read only once.
     """
     runs: dict[str, Record] = {}
     evaluations: dict[str, Record] = {}
