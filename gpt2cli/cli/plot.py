@@ -13,6 +13,9 @@ from gpt2cli.cli.console import Console, harmless
 from gpt2cli.cli.options import force_option
 from gpt2cli.errors import BadInput, UsageFault
 
+RUN_VIEWS = ("curves", "envelope")
+FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
+
 
 @click.command("plot", cls=Gpt2Command, short_help="Draw metrics, fits and evaluations, as a file or in the terminal.")
 @click.argument("paths", nargs=-1, metavar="[RUN_DIR|FILE]...", type=click.Path())
@@ -29,6 +32,12 @@ from gpt2cli.errors import BadInput, UsageFault
     type=click.Choice(["tokens", "steps", "flops", "params"]),
     default=None,
     help="What the horizontal axis counts; default tokens for runs, params for evaluations without one.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(list(RUN_VIEWS + FIT_VIEWS)),
+    default=None,
+    help=f"What to show: of runs {' or '.join(RUN_VIEWS)}, of a fit {', '.join(FIT_VIEWS)}; default the first.",
 )
 @click.option(
     "--metric",
@@ -51,6 +60,7 @@ def command(
     paths: tuple[str, ...],
     output: str | None,
     axis: str | None,
+    view: str | None,
     metrics: tuple[str, ...],
     references: tuple[str, ...],
     force: bool,
@@ -61,11 +71,17 @@ def command(
     A directory is a run or holds runs; no argument: standard input.
     """
     from gpt2cli.scaling.curves import read_drawable
+    from gpt2cli.scaling.envelope import CurveCollector
     from gpt2cli.scaling.plots import picture_format
 
     lines = dict(_reference(text) for text in references)
     kind = picture_format(output) if output is not None else None
-    picture = _choose(read_drawable(paths or ("-",), console), axis, metrics, lines)
+    collector = CurveCollector()
+    drawable = read_drawable(paths or ("-",), console, watch=collector.add if view == "envelope" else None)
+    if view == "envelope":
+        picture = _envelope(drawable, collector, axis, metrics, lines)
+    else:
+        picture = _choose(drawable, view, axis, metrics, lines)
     if kind is None:
         _to_terminal(picture)
     else:
@@ -84,15 +100,21 @@ class _Picture:
     text: Callable[[int, int], str]
 
 
-def _choose(drawable: Any, axis: str | None, metrics: tuple[str, ...], lines: dict[str, float]) -> _Picture:
+def _choose(
+    drawable: Any, view: str | None, axis: str | None, metrics: tuple[str, ...], lines: dict[str, float]
+) -> _Picture:
     """Return the picture that the records and options ask for."""
     if drawable.fits:
         if drawable.curves or drawable.tasks or drawable.evaluations:
             raise UsageFault("the input holds both metrics and fits; plot them one by one")
-        if lines or metrics:
-            raise UsageFault("--reference and --metric belong to curves and evaluations; the input is a fit")
-        return _fit(drawable.fits[-1])
-    by_size = axis == "params" or (axis is None and not drawable.has_training and _has_sizes(drawable))
+        if lines or metrics or axis:
+            raise UsageFault("--x, --reference and --metric belong to curves and evaluations; the input is a fit")
+        if view in RUN_VIEWS:
+            raise UsageFault(f"--view {view} shows runs; the input is a fit, which has {', '.join(FIT_VIEWS)}")
+        return _fit(drawable.fits[-1], view or FIT_VIEWS[0])
+    if view in FIT_VIEWS:
+        raise UsageFault(f"--view {view} shows a fit (gpt2 fit-scaling); the input is none")
+    by_size = axis == "params" or (axis is None and view is None and not drawable.has_training and _has_sizes(drawable))
     if by_size or metrics:
         if axis not in (None, "params"):
             raise UsageFault(f"--metric draws evaluations against parameters, not {axis}")
@@ -108,11 +130,28 @@ def _has_sizes(drawable: Any) -> bool:
     return bool(drawable.tasks) or any("n_params" in record for record in drawable.evaluations)
 
 
-def _fit(record: dict[str, Any]) -> _Picture:
-    from gpt2cli.scaling.plot_fit import draw_fit
-    from gpt2cli.scaling.terminal_plot import fit_text
+def _fit(record: dict[str, Any], view: str) -> _Picture:
+    from gpt2cli.scaling import plot_views
 
-    return _Picture(lambda stream, kind: draw_fit(record, stream, kind), lambda w, h: fit_text(record, w, h))
+    draw, text = plot_views.FIT_VIEWS[view]
+    return _Picture(lambda stream, kind: draw(record, stream, kind), lambda w, h: text(record, w, h))
+
+
+def _envelope(
+    drawable: Any, collector: Any, axis: str | None, metrics: tuple[str, ...], lines: dict[str, float]
+) -> _Picture:
+    from gpt2cli.scaling.plot_envelope import draw_envelope, read_envelope
+    from gpt2cli.scaling.terminal_fit import envelope_text
+
+    if metrics or lines or axis not in (None, "flops"):
+        raise UsageFault("--view envelope is of losses against compute: no --metric, --reference or other --x with it")
+    if not drawable.curves and drawable.fits:
+        raise UsageFault("--view envelope shows runs; the input is a fit, whose handovers are in its record")
+    curves, losses, found = read_envelope(collector)
+    return _Picture(
+        lambda stream, kind: draw_envelope(curves, losses, found, stream, kind),
+        lambda width, height: envelope_text(curves, losses, found, width, height),
+    )
 
 
 def _curves(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,12 @@ class Drawable:
                          or "n_params" in record)]
 
 
-def read_drawable(paths: Sequence[str], reporter: Reporter) -> Drawable:
+def read_drawable(
+    paths: Sequence[str], reporter: Reporter, watch: Callable[[Record], None] | None = None
+) -> Drawable:
     """Read metrics, fits and evaluations from files, run directories (their metrics.jsonl) and directories of runs.
 
-    Raises BadInput when there is nothing to draw.
+    `watch` is shown every record on the way. Raises BadInput when there is nothing to draw.
     """
     curves: dict[str, Curve] = {}
     fits: list[Record] = []
@@ -90,6 +92,8 @@ def read_drawable(paths: Sequence[str], reporter: Reporter) -> Drawable:
         tally = ReadTally()
         for record in read_records(path, tally, kinds=_KINDS):
             kind = record["schema"].rpartition("/")[0]
+            if watch is not None:
+                watch(record)
             if kind == "gpt2.task":
                 tasks.append(record)
             else:

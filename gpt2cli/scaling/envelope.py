@@ -76,6 +76,12 @@ class Envelope:
     size_of: np.ndarray
 
     @property
+    def contested(self) -> np.ndarray:
+        """The budgets at which two sizes or more have a curve, (P,) of bool."""
+        known = [np.isfinite(self.per_run[self.size_of == size]).any(axis=0) for size in range(len(self.sizes))]
+        return np.asarray(np.sum(known, axis=0) >= 2)
+
+    @property
     def free(self) -> list[Handover]:
         """The handovers that count."""
         return [handover for handover in self.handovers if handover.free]

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from gpt2cli.scaling.capabilities import Panel, Series
-from gpt2cli.scaling.diagnosis import short
 from gpt2cli.scaling.plot_curves import draw_references
-from gpt2cli.scaling.plots import GREY, figure_for, loss_axis, ramp
+from gpt2cli.scaling.plots import GREY, MARKERS, figure_for, log_ticks, loss_axis, ramp
 
 PARAMETERS_TITLE = "parameters N"
-MARKERS = "osD^vPX"
 
 
 def draw_panels(
@@ -35,7 +33,7 @@ def _draw_panel(axes: Any, panel: Panel, references: Mapping[str, float]) -> Non
         if series.published:
             _draw_published(axes, series, colour if len(panel.series) > 1 else GREY)
     axes.set_xscale("log")
-    _parameter_ticks(axes)
+    log_ticks(axes.xaxis)
     if panel.logarithmic:
         loss_axis(axes)
     axes.margins(x=0.12, y=0.15)
@@ -89,14 +87,3 @@ def _draw_published(axes: Any, series: Series, colour: Any) -> None:
         axes.annotate(
             size, (n_params, value), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=GREY
         )
-
-
-def _parameter_ticks(axes: Any) -> None:
-    """Write the ticks as 10M, 124M: at the decades, or closer where there are few of them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axes.get_xlim()
-    wide = high / low > 1000
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -6,14 +6,17 @@ matplotlib is imported only when a figure is made; without it there is a sentenc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from gpt2cli.errors import Gpt2Error, UsageFault
 from gpt2cli.scaling.diagnosis import short
 
+MARKERS = "osD^vPX"
+"""Marks of sizes, budgets and tasks, beside their colours: a figure is readable in grey."""
 INK, GREY, FAINT, ACCENT = "#1c2733", "#6b7785", "#d9dee3", "#d1495b"
+_NAMED_SIZES = 10
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -92,6 +95,34 @@ def short_ticks(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value) if value else "0"))
+
+
+def log_ticks(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis as 10M, 124M: at the decades, or closer where there are few of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def size_key(figure: Any, sizes: Any, colours: Sequence[Any]) -> None:
+    """Explain the colours and marks of `sizes` (parameters, rising) below the figure; of many, only some."""
+    from matplotlib.lines import Line2D
+
+    step = -(-len(sizes) // _NAMED_SIZES)
+    chosen = range(0, len(sizes), step)
+    handles = [
+        Line2D([], [], color=colours[i], marker=MARKERS[i % len(MARKERS)], linewidth=0, markersize=6) for i in chosen
+    ]
+    names = [short(float(sizes[i])) for i in chosen]
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), title="parameters N", title_fontsize=9)
+
+
+def flops_text(flops: float) -> str:
+    """Write a budget as 5.8e23."""
+    return f"{flops:.2g}".replace("e+", "e")
 
 
 def ramp(number: int) -> list[Any]:

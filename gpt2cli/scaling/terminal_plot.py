@@ -15,7 +15,7 @@ from gpt2cli.scaling.laws import FLOPS_PER_ND, PARAMETERS, allocate
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Braille bits by row and column of a cell's 4 x 2 dots."""
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MARGIN = 8
 
 
@@ -129,7 +129,7 @@ def curves_text(curves: Sequence[Curve], axis: str, references: Mapping[str, flo
         canvas.line(np.array([positive.min(), x_all.max()]), np.array([value, value]), dashed=True)
     legend = []
     for i, curve in enumerate(curves):
-        letter = "o" if len(curves) == 1 else _LETTERS[i % len(_LETTERS)]
+        letter = "o" if len(curves) == 1 else LETTERS[i % len(LETTERS)]
         canvas.line(training[i][0], smooth(training[i][1]))
         x, loss = validation[i]
         for at in range(len(x)) if len(curves) == 1 else range(len(x))[-1:]:
@@ -164,9 +164,9 @@ def fit_text(record: Record, width: int, height: int) -> str:
     canvas.line(compute, best)
     size_of = levels(n) if len(n) else np.empty(0, dtype=int)
     for level, c, value in zip(size_of, FLOPS_PER_ND * n * d, loss, strict=True):
-        canvas.mark(float(c), float(value), _LETTERS[level % len(_LETTERS)])
+        canvas.mark(float(c), float(value), LETTERS[level % len(LETTERS)])
     legend = [
-        f"{_LETTERS[level % len(_LETTERS)]}  N = {short(float(np.exp(np.log(n[size_of == level]).mean())))}"
+        f"{LETTERS[level % len(LETTERS)]}  N = {short(float(np.exp(np.log(n[size_of == level]).mean())))}"
         for level in range(int(size_of.max()) + 1 if len(n) else 0)
     ]
     for entry in record.get("allocations", []):
@@ -190,7 +190,7 @@ def panel_text(panel: Panel, references: Mapping[str, float], width: int, height
         canvas.line(np.array([min(x), max(x)]), np.array([value, value]), dashed=True)
     legend = []
     for i, series in enumerate(panel.series):
-        line, letter = series.line(), _LETTERS[i % len(_LETTERS)]
+        line, letter = series.line(), LETTERS[i % len(LETTERS)]
         canvas.line(np.array([point.n_params for point in line]), np.array([point.value for point in line]))
         for _, n_params, value in series.published:
             canvas.mark(n_params, value, "+")
