@@ -15,7 +15,7 @@ Shape = Callable[[np.ndarray], np.ndarray]
 """g at K values of theta (K, Q) for the M observations: (K, M)."""
 _COARSE = {1: 400, 2: 60}
 _FINE = 9
-_ROUNDS = 40
+_ROUNDS, _NEAR_ROUNDS = 40, 20
 _SHRINK = 0.5
 
 
@@ -60,7 +60,7 @@ class Problem:
         offsets = np.stack(
             [axis.ravel() for axis in np.meshgrid(*[np.linspace(-2, 2, _FINE)] * len(low), indexing="ij")], axis=-1
         )
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS if start is None else _NEAR_ROUNDS):
             cells = np.clip(centre + offsets * width, low, high)
             best = int(np.argmin(self._solve(cells)[2]))
             inner = np.all(np.abs(offsets[best]) <= 1)
