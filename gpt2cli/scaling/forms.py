@@ -236,7 +236,7 @@ def _constrained_predict(theta: np.ndarray, z: Variables) -> np.ndarray:
     log_d, log_u, log_n = z.get("d"), z.get("u"), z.get("n")
     log_g = (np.log(alpha * a + 1e-300) - np.log(beta * b + 1e-300)) / (alpha + beta)
     needed = log_g + beta / alpha * (log_u + log_g)  # log N that is compute-optimal for U tokens
-    needed = np.where(needed.real < log_n, needed, log_n + 0 * needed)
+    needed = np.where(needed.real < log_n, needed, log_n)
     size = _worth(log_n, needed, np.exp(_column(theta, 6)))
     data = _worth(log_d, np.minimum(log_d, log_u), np.exp(_column(theta, 5)))
     return np.asarray(e + a * np.exp(-alpha * size) + b * np.exp(-beta * data))

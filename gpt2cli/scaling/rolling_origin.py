@@ -4,13 +4,13 @@ asked for those of more, again and again from a later origin; every error is of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gpt2cli.scaling.design import compute, variables_of
-from gpt2cli.scaling.fitted_law import Setting
+from gpt2cli.scaling.fitted_law import Setting, law_losses
 from gpt2cli.scaling.form_fit import FormProblem, fit_form
 from gpt2cli.scaling.forms import Form, Variables
 from gpt2cli.scaling.identification import design_refusals
@@ -76,12 +76,23 @@ def held_out(form: Form, seen: Observations, setting: Setting, delta: float, mas
     for mask, later in zip(masks, ends, strict=True):
         index = np.flatnonzero(later & ~mask)
         fit = fit_form(form, _rows(variables, mask), seen.loss[mask], delta)
-        problem = FormProblem.of(form, _rows(variables, index), seen.loss[index])
-        error = problem.residuals(form.from_units(fit.parameters, problem.centre)[None])[0]
+        error = _log_errors(form, fit.parameters, seen, variables, setting, index)
         parts.append((index, error, np.full(len(index), mask.sum()), cost[index] / cost[mask].max()))
     if not parts:
         return HeldOut(np.empty(0, dtype=int), np.empty(0), np.empty(0, dtype=int), np.empty(0))
     return HeldOut(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _log_errors(
+    form: Form, parameters: np.ndarray, seen: Observations, variables: Variables, setting: Setting, index: np.ndarray
+) -> np.ndarray:
+    """Return log(predicted/measured) of the runs `index`. S_min depends on the loss, so there it is solved for."""
+    if "s" in form.needs:
+        own = replace(setting, batch=seen.d[index] / seen.steps[index])
+        predicted = law_losses(form.name, parameters[None], seen.n[index], seen.d[index], own)[0]
+        return np.asarray(np.log(predicted / seen.loss[index]))
+    problem = FormProblem.of(form, _rows(variables, index), seen.loss[index])
+    return problem.residuals(form.from_units(parameters, problem.centre)[None])[0]
 
 
 def _rows(variables: Variables, chosen: np.ndarray) -> Variables:
