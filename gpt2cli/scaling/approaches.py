@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
+from gpt2cli.errors import UsageFault
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling import envelope, isoflop
 from gpt2cli.scaling.envelope import CurveCollector, Envelope
 from gpt2cli.scaling.isoflop import IsoFlop
-from gpt2cli.scaling.laws import FLOPS_PER_ND, allocate
+from gpt2cli.scaling.laws import FLOPS_PER_ND, Surface, allocate
 from gpt2cli.scaling.observations import Observations
+from gpt2cli.scaling.optimum import optimum
 from gpt2cli.scaling.power_line import PowerLine
 from gpt2cli.scaling.uncertainty import LEVEL, Bootstrap, cluster_counts
 
@@ -25,13 +26,6 @@ ENVELOPE_RESAMPLES = 200
 """The envelope is read anew in each resample, so it gets fewer (the paper took 100)."""
 ALIKE = 1.5
 """Optima within this factor of each other agree as well as approaches do: the loss at 1.5 N_opt is hardly higher."""
-
-
-class SurfaceLaw(Protocol):
-    """What is needed of a law in N and D."""
-
-    def loss(self, n: Any, d: Any) -> Any:
-        """Return the loss in nats per token."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ def compare_approaches(
     budgets: Sequence[float],
     *,
     curves: CurveCollector | None,
-    law: SurfaceLaw | None,
+    law: Surface | None,
     surface: Bootstrap | None,
     surface_parameters: np.ndarray | None,
     resamples: int,
@@ -62,7 +56,8 @@ def compare_approaches(
     """Return the field `approaches` of a gpt2.fit record: envelope, isoflop, surface, agreement.
 
     `curves` are those of the runs, None for foreign tables. `law` is the fitted law in N and D, None for one in N, D
-    or C alone; `surface_parameters` (5,) and `surface` its resamples, None for other forms than Chinchilla's.
+    or C alone; `surface_parameters` (5,) and `surface` its resamples, None for other forms than Chinchilla's, whose
+    optimum is searched for.
     """
     profiles = isoflop.fit_isoflop(seen.n, seen.d, seen.loss)
     read, kind = curves.curves() if curves is not None else ([], "none")
@@ -72,7 +67,9 @@ def compare_approaches(
     record: Record = {
         "envelope": _envelope_record(found, kind, clusters, budgets, resamples, seed),
         "isoflop": _isoflop_record(profiles, seen, law, budgets, resamples, seed),
-        "surface": _surface_record(surface_parameters, surface, budgets),
+        "surface": _surface_record(surface_parameters, surface, budgets)
+        if surface_parameters is not None or law is None
+        else _searched_record(law, budgets),
     }
     record["agreement"] = _agreement(record, budgets)
     return record
@@ -97,7 +94,7 @@ def _envelope_record(
 
 
 def _isoflop_record(
-    found: IsoFlop, seen: Observations, law: SurfaceLaw | None, budgets: Sequence[float], resamples: int, seed: int
+    found: IsoFlop, seen: Observations, law: Surface | None, budgets: Sequence[float], resamples: int, seed: int
 ) -> Record:
     lines = None
     if found.line is not None and resamples:
@@ -110,8 +107,10 @@ def _isoflop_record(
         "profiles": [
             {
                 "flops": each.flops,
-                "n_runs": len(each.members),
-                "members": [int(index) for index in each.members],
+                "runs": [
+                    {"run": seen.runs[i], "n": float(seen.n[i]), "loss_nats": float(seen.loss[i])}
+                    for i in each.members
+                ],
                 "n_opt": each.n_opt if each.minimum != "none" else None,
                 "loss_nats": each.loss_nats if each.minimum != "none" else None,
                 "curvature": each.curvature,
@@ -152,7 +151,7 @@ def _line_record(
 
 def _surface_record(parameters: np.ndarray | None, boot: Bootstrap | None, budgets: Sequence[float]) -> Record:
     if parameters is None:
-        return {"n_exponent": None, "why": "the fitted law gives no optimum in closed form"}
+        return {"n_exponent": None, "why": "the fitted law knows N, D or C alone, so it has no optimum"}
     _, a, b, alpha, beta = parameters
     if a <= 0 or b <= 0:
         return {"n_exponent": None, "why": "A or B ran to 0, so there is no optimum between"}
@@ -171,6 +170,23 @@ def _surface_record(parameters: np.ndarray | None, boot: Bootstrap | None, budge
         "n_exponent_interval": interval,
         "d_exponent": 1.0 - exponent,
         "allocations": allocations,
+        "why": None,
+    }
+
+
+def _searched_record(law: Surface, budgets: Sequence[float]) -> Record:
+    """Return the optima of a surface without a closed form; the exponent is the local one at the first budget."""
+    try:
+        best = [optimum(law, budget) for budget in budgets]
+        ends = [optimum(law, budgets[0] * factor).n_opt for factor in (1 / np.e, np.e)]
+    except UsageFault as fault:
+        return {"n_exponent": None, "why": str(fault)}
+    exponent = float(np.log(ends[1] / ends[0]) / 2)
+    return {
+        "n_exponent": exponent,
+        "n_exponent_interval": None,
+        "d_exponent": 1.0 - exponent,
+        "allocations": [{"flops": each.flops, "n_opt": each.n_opt, "d_opt": each.d_opt} for each in best],
         "why": None,
     }
 

@@ -24,6 +24,16 @@ def profiles(record: Record) -> list[Record]:
     return list(found)
 
 
+def runs_of(profile: Record) -> tuple[np.ndarray, np.ndarray]:
+    """Return N and loss of a profile's runs, both (m,); raise BadInput when they are damaged."""
+    try:
+        n, loss = np.array([(float(run["n"]), float(run["loss_nats"])) for run in profile["runs"]]).T
+        [float(profile[key] or 0) for key in ("flops", "n_opt", "loss_nats", "curvature")]
+    except (KeyError, TypeError, ValueError):
+        raise BadInput("the fit's IsoFLOP profiles are damaged, or of an older version") from None
+    return n, loss
+
+
 def draw_isoflop(record: Record, stream: BinaryIO, kind: str) -> None:
     """Draw the IsoFLOP profiles of a gpt2.fit/1 record: minima inside are filled, those at an edge open."""
     fit, found = DrawnFit.of(record), profiles(record)
@@ -31,7 +41,7 @@ def draw_isoflop(record: Record, stream: BinaryIO, kind: str) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         colours = ramp(len(found))
         for i, (profile, colour) in enumerate(zip(found, colours, strict=True)):
-            _draw_profile(left, fit, profile, colour, MARKERS[i % len(MARKERS)], named=len(found) <= LABELLED)
+            _draw_profile(left, profile, colour, MARKERS[i % len(MARKERS)], named=len(found) <= LABELLED)
         left.set_xscale("log")
         log_ticks(left.xaxis)
         loss_axis(left)
@@ -42,14 +52,14 @@ def draw_isoflop(record: Record, stream: BinaryIO, kind: str) -> None:
         _draw_minima(right, fit, found, colours)
 
 
-def _draw_profile(axes: Any, fit: DrawnFit, profile: Record, colour: Any, marker: str, *, named: bool) -> None:
-    members = np.array(profile["members"], dtype=int)
+def _draw_profile(axes: Any, profile: Record, colour: Any, marker: str, *, named: bool) -> None:
+    n_of, loss_of = runs_of(profile)
     label = flops_text(profile["flops"]) if named else None
-    axes.plot(fit.n[members], fit.loss[members], color=colour, marker=marker, markersize=6, linewidth=0,
+    axes.plot(n_of, loss_of, color=colour, marker=marker, markersize=6, linewidth=0,
               markeredgecolor="white", markeredgewidth=0.8, label=label, zorder=3)  # fmt: skip
     if profile["n_opt"] is None:
         return
-    ends = float(fit.n[members].min()), float(fit.n[members].max())
+    ends = float(n_of.min()), float(n_of.max())
     inside = profile["minimum"] == "inside"
     n = np.geomspace(ends[0], ends[1], 120)
     curve = profile["loss_nats"] + profile["curvature"] * (np.log(n) - np.log(profile["n_opt"])) ** 2
@@ -60,7 +70,8 @@ def _draw_profile(axes: Any, fit: DrawnFit, profile: Record, colour: Any, marker
 
 
 def _draw_minima(axes: Any, fit: DrawnFit, found: list[Record], colours: list[Any]) -> None:
-    smallest, largest = float(fit.n.min()), float(fit.n.max())
+    every = np.concatenate([runs_of(profile)[0] for profile in found])
+    smallest, largest = float(every.min()), float(every.max())
     shown: set[bool] = set()
     for profile in found:
         if profile["n_opt"] is None or not smallest / 10 < profile["n_opt"] < largest * 10:

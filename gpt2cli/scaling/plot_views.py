@@ -13,8 +13,14 @@ from gpt2cli.scaling.plot_fit import draw_fit
 from gpt2cli.scaling.plot_isoflop import draw_isoflop
 from gpt2cli.scaling.plot_residuals import draw_residuals
 from gpt2cli.scaling.plot_rolling import draw_rolling
-from gpt2cli.scaling.terminal_fit import cloud_text, contours_text, isoflop_text, residuals_text, rolling_text
-from gpt2cli.scaling.terminal_plot import fit_text
+from gpt2cli.scaling.terminal_fit import (
+    cloud_text,
+    contours_text,
+    fit_text,
+    isoflop_text,
+    residuals_text,
+    rolling_text,
+)
 
 Draw = Callable[[Record, BinaryIO, str], None]
 Text = Callable[[Record, int, int], str]

@@ -13,7 +13,7 @@ from gpt2cli.scaling.envelope import Envelope, TrainingCurve
 from gpt2cli.scaling.laws import FLOPS_PER_ND
 from gpt2cli.scaling.plot_cloud import APPROACHES, clouds, optimum_of
 from gpt2cli.scaling.plot_contours import contour_levels, surface_range
-from gpt2cli.scaling.plot_isoflop import profiles
+from gpt2cli.scaling.plot_isoflop import profiles, runs_of
 from gpt2cli.scaling.plot_rolling import rolling_errors
 from gpt2cli.scaling.plots import flops_text
 from gpt2cli.scaling.terminal_plot import LETTERS, Canvas
@@ -21,20 +21,43 @@ from gpt2cli.scaling.terminal_plot import LETTERS, Canvas
 _BINS = 40
 
 
+def fit_text(record: Record, width: int, height: int) -> str:
+    """Return loss against compute: letters by size, dots the frontier, * the budgets that were asked for."""
+    fit = DrawnFit.of(record)
+    reach = _ends(np.concatenate([fit.compute, fit.budgets]))
+    compute = np.geomspace(*reach, 200)
+    _, best = fit.optima(compute)
+    known = np.isfinite(best)
+    canvas = Canvas(width, height, reach, _ends(np.concatenate([fit.loss, best[known]])), x_log=True, y_log=True,
+                    x_powers=True)  # fmt: skip
+    canvas.line(compute[known], best[known])
+    for size, c, value in zip(fit.size_of, fit.compute, fit.loss, strict=True):
+        canvas.mark(float(c), float(value), LETTERS[size % len(LETTERS)])
+    legend = [f"{LETTERS[i % len(LETTERS)]}  N = {short(float(size))}" for i, size in enumerate(fit.sizes)]
+    for flops in fit.budgets:
+        n, loss = (float(found[0]) for found in fit.optima(np.array([flops])))
+        if np.isfinite(loss):
+            canvas.mark(flops, loss, "*")
+            length = short(flops / FLOPS_PER_ND / n)
+            legend.append(f"*  best at {flops:.3g} FLOP: N {short(n)}, D {length}, loss {loss:.4f}")
+    dots = "; dots: best use of the compute" if known.any() else ""
+    return canvas.text(f"final loss (nats per token){dots}", "C = 6 N D (FLOP)", legend)
+
+
 def isoflop_text(record: Record, width: int, height: int) -> str:
     """Return the IsoFLOP profiles: a letter for each budget, * a minimum inside, ? one at the edge."""
-    fit, found = DrawnFit.of(record), profiles(record)
-    used = np.concatenate([np.array(each["members"], dtype=int) for each in found])
-    canvas = Canvas(width, height, _ends(fit.n[used]), _ends(fit.loss[used]), x_log=True, y_log=True)
+    found = profiles(record)
+    every = np.concatenate([runs_of(each) for each in found], axis=1)
+    canvas = Canvas(width, height, _ends(every[0]), _ends(every[1]), x_log=True, y_log=True)
     legend = []
     for i, each in enumerate(found):
-        members, letter = np.array(each["members"], dtype=int), LETTERS[i % len(LETTERS)]
+        (n_of, loss_of), letter = runs_of(each), LETTERS[i % len(LETTERS)]
         said = "no minimum"
         if each["n_opt"] is not None:
-            n = np.geomspace(fit.n[members].min(), fit.n[members].max(), 200)
+            n = np.geomspace(n_of.min(), n_of.max(), 200)
             canvas.line(n, each["loss_nats"] + each["curvature"] * (np.log(n) - np.log(each["n_opt"])) ** 2)
-        for at in members:
-            canvas.mark(float(fit.n[at]), float(fit.loss[at]), letter)
+        for x, y in zip(n_of, loss_of, strict=True):
+            canvas.mark(float(x), float(y), letter)
         if each["n_opt"] is not None:
             inside = each["minimum"] == "inside"
             canvas.mark(each["n_opt"], each["loss_nats"], "*" if inside else "?")

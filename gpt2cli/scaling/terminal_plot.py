@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.capabilities import Panel
 from gpt2cli.scaling.curves import Curve, smooth
-from gpt2cli.scaling.diagnosis import levels, short
-from gpt2cli.scaling.laws import FLOPS_PER_ND, PARAMETERS, allocate
+from gpt2cli.scaling.diagnosis import short
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Braille bits by row and column of a cell's 4 x 2 dots."""
@@ -139,44 +137,6 @@ def curves_text(curves: Sequence[Curve], axis: str, references: Mapping[str, flo
         legend.append(f"{letter}  {curve.run}{size}{final}")
     legend += [f"- -  {name} {value:g}" for name, value in references.items()]
     return canvas.text("loss (nats per token)", axis, legend)
-
-
-def fit_text(record: Record, width: int, height: int) -> str:
-    """Return a text plot of a gpt2.fit/1 record: loss against compute, letters by size, dots the frontier."""
-    rows = record.get("observations") or []
-    n, d, loss = (np.array([float(row[key]) for row in rows]) for key in ("n", "d", "loss_nats"))
-    parameters = np.array([float(record["parameters"][name]) for name in PARAMETERS])
-    budgets = [float(entry["flops"]) for entry in record.get("allocations", [])]
-    reach = np.concatenate([FLOPS_PER_ND * n * d, budgets])
-    compute = np.geomspace(reach.min(), reach.max(), 200)
-    best = np.array([float(allocate(parameters, c)[2]) for c in compute])
-    best = np.where(np.isfinite(best), best, parameters[0])
-    y_all = np.concatenate([loss, best])
-    canvas = Canvas(
-        width,
-        height,
-        (float(reach.min()), float(reach.max())),
-        (float(y_all.min()), float(y_all.max())),
-        x_log=True,
-        y_log=True,
-        x_powers=True,
-    )
-    canvas.line(compute, best)
-    size_of = levels(n) if len(n) else np.empty(0, dtype=int)
-    for level, c, value in zip(size_of, FLOPS_PER_ND * n * d, loss, strict=True):
-        canvas.mark(float(c), float(value), LETTERS[level % len(LETTERS)])
-    legend = [
-        f"{LETTERS[level % len(LETTERS)]}  N = {short(float(np.exp(np.log(n[size_of == level]).mean())))}"
-        for level in range(int(size_of.max()) + 1 if len(n) else 0)
-    ]
-    for entry in record.get("allocations", []):
-        if entry.get("n_opt") is not None and entry.get("loss_nats") is not None:
-            canvas.mark(float(entry["flops"]), float(entry["loss_nats"]), "*")
-            legend.append(
-                f"*  best at {entry['flops']:.3g} FLOP: N {short(entry['n_opt'])}, D {short(entry['d_opt'])}, "
-                f"loss {entry['loss_nats']:.4f}"
-            )
-    return canvas.text("final loss (nats per token); dots: best use of the compute", "C = 6 N D (FLOP)", legend)
 
 
 def panel_text(panel: Panel, references: Mapping[str, float], width: int, height: int) -> str:

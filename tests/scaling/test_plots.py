@@ -20,7 +20,8 @@ from gpt2cli.scaling.plot_curves import draw_curves
 from gpt2cli.scaling.plot_fit import draw_fit
 from gpt2cli.scaling.plots import picture_format
 from gpt2cli.scaling.study import FitConfig, fit_observations
-from gpt2cli.scaling.terminal_plot import Canvas, curves_text, fit_text
+from gpt2cli.scaling.terminal_fit import fit_text
+from gpt2cli.scaling.terminal_plot import Canvas, curves_text
 
 
 def curve(run: str = "tiny", n_params: float = 1e6, steps: int = 200) -> Curve:
