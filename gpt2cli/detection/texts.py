@@ -121,6 +121,16 @@ def cut_all(texts: Iterable[Text], words: int | None) -> list[Text]:
     return [replace(text, text=short) for text, short in cut if short is not None]
 
 
+def distinct_once_cut(texts: list[Text]) -> list[Text]:
+    """Return texts that were cut without those that now equal another: of equals the one with the smallest id stays."""
+    kept: dict[str, Text] = {}
+    for text in texts:
+        other = kept.get(text.text)
+        if other is None or text.id < other.id:
+            kept[text.text] = text
+    return [text for text in texts if kept[text.text] is text]
+
+
 def common_words(human: list[Text], generated: list[Text]) -> int:
     """Return the largest number of words that all but SHORT of the texts on either side have."""
     return max(1, min(_enough(human), _enough(generated)))

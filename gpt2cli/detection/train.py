@@ -15,7 +15,15 @@ from gpt2cli.detection.detector import TFIDF, Detector, LikelihoodRule
 from gpt2cli.detection.detector_file import encode_detector
 from gpt2cli.detection.measures import Estimate, auc
 from gpt2cli.detection.split import Parts, digests, divide
-from gpt2cli.detection.texts import SETTING, Text, common_words, cut_all, read_distinct, without_shared
+from gpt2cli.detection.texts import (
+    SETTING,
+    Text,
+    common_words,
+    cut_all,
+    distinct_once_cut,
+    read_distinct,
+    without_shared,
+)
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.reporter import Reporter
 
@@ -92,7 +100,11 @@ def _cut(texts: list[Text], words: int | None, what: str, reporter: Reporter) ->
     if len(cut) < len(texts):
         reporter.note(f"{len(texts) - len(cut):,} of {len(texts):,} {what} have fewer than {words or 1:,} words and "
                       "are left out")
-    return cut
+    distinct = distinct_once_cut(cut)
+    if len(distinct) < len(cut):
+        reporter.note(f"{len(cut) - len(distinct):,} of the {what} begin with the same {words or 0:,} words as another and "
+                      "are left out")
+    return distinct
 
 
 def _check(sides: list[Parts], words: int | None, reporter: Reporter) -> None:

@@ -13,6 +13,7 @@ from gpt2cli.detection.texts import (
     Text,
     common_words,
     cut_all,
+    distinct_once_cut,
     first_words,
     read_distinct,
     trimmed,
@@ -83,6 +84,15 @@ def test_cutting_leaves_no_sign_of_where_a_text_was_cut() -> None:
     assert first_words(" one two ", 3) is None and first_words(" one two ", None) == "one two"
     assert first_words(" \ufffd ", None) is None
     assert [one.text for one in cut_all([text("a b c"), text("a"), text(" d e")], 2)] == ["a b", "d e"]
+
+
+def test_texts_that_are_equal_once_cut_count_once_whatever_their_order() -> None:
+    texts = [text("a b c"), text("a b d"), text("x y z"), text("a b e")]
+    cut = cut_all(texts, 2)
+    kept = distinct_once_cut(cut)
+    assert [one.text for one in kept if one.text == "a b"] == ["a b"] and len(kept) == 2
+    assert {one.id for one in kept} == {one.id for one in distinct_once_cut(cut[::-1])}
+    assert min(one.id for one in cut if one.text == "a b") in {one.id for one in kept}
 
 
 def test_the_common_length_is_what_nine_tenths_of_both_have() -> None:
