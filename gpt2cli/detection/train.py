@@ -102,8 +102,8 @@ def _cut(texts: list[Text], words: int | None, what: str, reporter: Reporter) ->
                       "are left out")
     distinct = distinct_once_cut(cut)
     if len(distinct) < len(cut):
-        reporter.note(f"{len(cut) - len(distinct):,} of the {what} begin with the same {words or 0:,} words as another and "
-                      "are left out")
+        reporter.note(f"{len(cut) - len(distinct):,} of the {what} begin with the same {words or 0:,} words as another "
+                      "and are left out")
     return distinct
 
 
