@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.errors import UsageFault
-from gpt2cli.scaling.data_constrained import DataConstrainedLaw
-from gpt2cli.scaling.kaplan import KaplanStepsLaw, PowerLaw
-from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED, ChinchillaLaw
-from gpt2cli.scaling.optimum import optimum
-from gpt2cli.scaling.saved import KnownLaw
 from gpt2cli.scaling.allocations import allocation_record, finite, prediction_record
+from gpt2cli.scaling.data_constrained import DataConstrainedLaw
+from gpt2cli.scaling.fitted_law import FittedLaw
+from gpt2cli.scaling.forms import form_named
+from gpt2cli.scaling.kaplan import KaplanStepsLaw, PowerLaw
+from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED
+from gpt2cli.scaling.saved import KnownLaw
 
 
 def with_unique_tokens(known: KnownLaw, unique: float | None) -> KnownLaw:
@@ -36,6 +37,7 @@ def at_size_and_tokens(known: KnownLaw, n: float | None, d: float | None) -> dic
         if alone is not None:
             return {"n": n, "d": d, "flops": None, "of": f"L({name.upper()})",
                     "loss_nats": finite(float(alone.value(value)))}  # fmt: skip
+    _check_variables(known, n, d)
     fields = prediction_record(known.law, known.boot, np.inf if n is None else n, np.inf if d is None else d)
     flops = FLOPS_PER_ND * n * d if n is not None and d is not None else None
     return {**fields, "n": n, "d": d, "flops": flops, "of": "L(N, D)"}
@@ -64,12 +66,26 @@ def at_steps(known: KnownLaw, n: float, steps: float, batch: float) -> dict[str,
 
 def at_optimum(known: KnownLaw, flops: float) -> dict[str, Any]:
     """Return the fields of the best N and D at a budget, with intervals where the law is a fit."""
-    if isinstance(known.law, ChinchillaLaw):
-        return allocation_record(known.law, known.boot, flops)
-    best = optimum(known.law, flops)
-    return {"flops": flops, "n_opt": best.n_opt, "d_opt": best.d_opt, "loss_nats": best.loss}
+    found = allocation_record(known.law, known.boot, flops)
+    if found["loss_nats"] is None:
+        raise UsageFault(f"{known.name} has no optimum at {flops:.3g} FLOP: it does not know both N and D, or keeps "
+                         "falling towards one end")  # fmt: skip
+    return found
 
 
 def _separate(known: KnownLaw, variable: str) -> PowerLaw | None:
     published = PUBLISHED.get(known.name)
     return published.separate.get(variable) if published is not None and known.boot is None else None
+
+
+def _check_variables(known: KnownLaw, n: float | None, d: float | None) -> None:
+    """Raise UsageFault when a fit in one variable is not asked for that one."""
+    if not isinstance(known.law, FittedLaw):
+        return
+    needs = form_named(known.law.name).needs
+    given = {"n": n, "d": d, "c": None if n is None or d is None else n * d}
+    if len(needs) == 1 and given[needs[0]] is None:
+        raise UsageFault(f"{known.name} is a law of {needs[0].upper()} alone: give --{_OPTIONS[needs[0]]}")
+
+
+_OPTIONS = {"n": "n", "d": "d", "c": "flops"}
