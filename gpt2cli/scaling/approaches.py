@@ -18,7 +18,7 @@ from gpt2cli.scaling.envelope import CurveCollector, Envelope
 from gpt2cli.scaling.isoflop import IsoFlop
 from gpt2cli.scaling.laws import FLOPS_PER_ND, Surface, allocate
 from gpt2cli.scaling.observations import Observations
-from gpt2cli.scaling.optimum import optimum
+from gpt2cli.scaling.optimum import optimum, search
 from gpt2cli.scaling.power_line import PowerLine
 from gpt2cli.scaling.uncertainty import LEVEL, Bootstrap, cluster_counts
 
@@ -56,8 +56,8 @@ def compare_approaches(
     """Return the field `approaches` of a gpt2.fit record: envelope, isoflop, surface, agreement.
 
     `curves` are those of the runs, None for foreign tables. `law` is the fitted law in N and D, None for one in N, D
-    or C alone; `surface_parameters` (5,) and `surface` its resamples, None for other forms than Chinchilla's, whose
-    optimum is searched for.
+    or C alone; `surface` are its resamples, `surface_parameters` (5,) None for
+    other forms than Chinchilla's, whose optimum is searched for.
     """
     profiles = isoflop.fit_isoflop(seen.n, seen.d, seen.loss)
     read, kind = curves.curves() if curves is not None else ([], "none")
@@ -69,7 +69,7 @@ def compare_approaches(
         "isoflop": _isoflop_record(profiles, seen, law, budgets, resamples, seed),
         "surface": _surface_record(surface_parameters, surface, budgets)
         if surface_parameters is not None or law is None
-        else _searched_record(law, budgets),
+        else _searched_record(law, surface, budgets),
     }
     record["agreement"] = _agreement(record, budgets)
     return record
@@ -174,17 +174,23 @@ def _surface_record(parameters: np.ndarray | None, boot: Bootstrap | None, budge
     }
 
 
-def _searched_record(law: Surface, budgets: Sequence[float]) -> Record:
+def _searched_record(law: Surface, boot: Bootstrap | None, budgets: Sequence[float]) -> Record:
     """Return the optima of a surface without a closed form; the exponent is the local one at the first budget."""
+    around = budgets[0] / np.e, budgets[0] * np.e
     try:
         best = [optimum(law, budget) for budget in budgets]
-        ends = [optimum(law, budgets[0] * factor).n_opt for factor in (1 / np.e, np.e)]
+        ends = [optimum(law, budget).n_opt for budget in around]
     except UsageFault as fault:
         return {"n_exponent": None, "why": str(fault)}
     exponent = float(np.log(ends[1] / ends[0]) / 2)
+    interval = None
+    if boot is not None and len(boot.parameters):
+        low, high = (search(boot.losses, budget)[0] for budget in around)
+        slopes = np.log(high / low) / 2
+        interval = boot.interval(slopes[np.isfinite(slopes)])
     return {
         "n_exponent": exponent,
-        "n_exponent_interval": None,
+        "n_exponent_interval": None if interval is None else list(interval),
         "d_exponent": 1.0 - exponent,
         "allocations": [{"flops": each.flops, "n_opt": each.n_opt, "d_opt": each.d_opt} for each in best],
         "why": None,

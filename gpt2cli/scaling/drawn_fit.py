@@ -11,7 +11,7 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.diagnosis import levels
 from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw, allocate
-from gpt2cli.scaling.optimum import optimum
+from gpt2cli.scaling.optimum import optimum, search
 from gpt2cli.scaling.saved import KnownLaw, known_law
 
 
@@ -73,11 +73,15 @@ class DrawnFit:
         return found[0], found[1]
 
     def resampled_optima(self, flops: float) -> np.ndarray:
-        """Return N_opt of every resample that has one, (R,); empty for other forms than Chinchilla's."""
+        """Return N_opt of every resample that has one, (R,)."""
         boot = self.known.boot
-        if boot is None or not isinstance(self.known.law, ChinchillaLaw) or not len(boot.parameters):
+        if boot is None or not len(boot.parameters):
             return np.empty(0)
-        n, d, _ = allocate(boot.parameters, flops)
+        if isinstance(self.known.law, ChinchillaLaw):
+            n, d, _ = allocate(boot.parameters, flops)
+        else:
+            n, _ = search(boot.losses, flops)
+            d = flops / FLOPS_PER_ND / n
         return n[np.isfinite(n) & np.isfinite(d) & (n > 0) & (d > 0)]
 
 

@@ -38,7 +38,7 @@ def clouds(fit: DrawnFit) -> list[tuple[float, np.ndarray]]:
     """Return (budget, N_opt of the resamples) for each budget; raise BadInput when there are no resamples to draw."""
     found = [(flops, fit.resampled_optima(flops)) for flops in cloud_budgets(fit)]
     if not any(len(optima) for _, optima in found):
-        raise BadInput("the fit has no resamples with an optimum: fit with --bootstrap 1000, law chinchilla")
+        raise BadInput("the fit has no resamples with an optimum: fit a law in N and D, with --bootstrap 1000")
     return [entry for entry in found if len(entry[1])]
 
 

@@ -184,14 +184,13 @@ def fit_observations(seen: Observations, config: FitConfig, curves: CurveCollect
     if not len(unseen.index):
         said.append(f"{len(seen.runs)} runs are too few to hold any out: the error of extrapolation is not known")
     law = law_of(form.name, fit.parameters, setting)
-    chinchilla = form.name == "chinchilla"
     approaches = compare_approaches(
         everything,
         budgets,
         curves=curves,
         law=law if len(form.needs) > 1 else None,
-        surface=boot if chinchilla else None,
-        surface_parameters=fit.parameters if chinchilla else None,
+        surface=boot,
+        surface_parameters=fit.parameters if form.name == "chinchilla" else None,
         resamples=config.resamples,
         seed=config.seed,
     )
