@@ -10,6 +10,8 @@ import numpy as np
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.diagnosis import levels
+from gpt2cli.scaling.fitted_law import FittedLaw
+from gpt2cli.scaling.forms import form_named
 from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw, allocate
 from gpt2cli.scaling.optimum import optimum, search
 from gpt2cli.scaling.saved import KnownLaw, known_law
@@ -53,6 +55,12 @@ class DrawnFit:
         return FLOPS_PER_ND * self.n * self.d
 
     @property
+    def has_optimum(self) -> bool:
+        """Whether the law is one of N and D together; one of N, D or C alone says nothing of how to split a budget."""
+        law = self.known.law
+        return not isinstance(law, FittedLaw) or len(form_named(law.name).needs) > 1
+
+    @property
     def budgets(self) -> list[float]:
         """The budgets in FLOP that the fit was asked for."""
         return [float(entry["flops"]) for entry in self.record.get("allocations", [])]
@@ -64,7 +72,7 @@ class DrawnFit:
             good = np.isfinite(n) & np.isfinite(d) & np.isfinite(loss) & (n > 0) & (d > 0)
             return np.where(good, n, np.nan), np.where(good, loss, np.nan)
         found = np.full((2, len(compute)), np.nan)
-        for i, flops in enumerate(compute):
+        for i, flops in enumerate(compute if self.has_optimum else ()):
             try:
                 best = optimum(self.known.law, float(flops))
             except UsageFault:
@@ -75,7 +83,7 @@ class DrawnFit:
     def resampled_optima(self, flops: float) -> np.ndarray:
         """Return N_opt of every resample that has one, (R,)."""
         boot = self.known.boot
-        if boot is None or not len(boot.parameters):
+        if boot is None or not len(boot.parameters) or not self.has_optimum:
             return np.empty(0)
         if isinstance(self.known.law, ChinchillaLaw):
             n, d, _ = allocate(boot.parameters, flops)
