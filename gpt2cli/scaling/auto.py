@@ -1,5 +1,6 @@
 """Which form of law to fit: the one that predicts unseen, larger runs best (rolling-origin), never the one with the
-smallest residuals. Forms that these runs do not identify are named with the reason and not considered.
+smallest residuals. Of forms within one standard error of the best the simplest is taken (Breiman et al. 1984, the 1-SE
+rule). Forms that these runs do not identify are named with the reason and not considered.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gpt2cli.scaling.identification import condition_refusals, design_refusals
 from gpt2cli.scaling.observations import Observations
 from gpt2cli.scaling.rolling_origin import held_out, origins
 
-_EQUAL = 1e-9
-"""Hold-out errors this close are the same; then the form of fewer parameters is chosen."""
+_EQUAL = 1e-18
+"""Mean squared hold-out errors this close are the same."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,24 @@ def choose(seen: Observations, setting: Setting, delta: float) -> tuple[Form, li
             f"({'; '.join(f'{each.form.name}: {each.reason}' for each in found) or 'no form can be fitted to fewer'}); "
             "name a law, or add runs of more compute"
         )
+    squares: dict[str, np.ndarray] = {}
     for form, residual in able:
-        found.append(Candidate(form, held_out(form, seen, setting, delta, shared).rms, residual))
-    judged = [each for each in found if each.rms_log_error is not None]
-    least = min(each.rms_log_error or 0.0 for each in judged)
-    best = min(
-        (each for each in judged if (each.rms_log_error or 0.0) <= least + _EQUAL),
-        key=lambda each: len(each.form.parameters),
-    )
+        unseen = held_out(form, seen, setting, delta, shared)
+        squares[form.name] = unseen.log_error**2
+        found.append(Candidate(form, unseen.rms, residual))
     order = {form.name: i for i, form in enumerate(forms)}
-    return best.form, sorted(found, key=lambda each: order[each.form.name])
+    return FORMS[_simplest_of_the_best(squares)], sorted(found, key=lambda each: order[each.form.name])
+
+
+def _simplest_of_the_best(squares: dict[str, np.ndarray]) -> str:
+    """Return the form of fewest parameters whose squared errors (H,) exceed the best's by no standard error."""
+    best = min(squares, key=lambda name: float(squares[name].mean()))
+    alike = []
+    for name, values in squares.items():
+        excess = values - squares[best]
+        if excess.mean() <= excess.std() / np.sqrt(len(excess)) + _EQUAL:
+            alike.append(name)
+    return min(alike, key=lambda name: (len(FORMS[name].parameters), float(squares[name].mean())))
 
 
 def _shared_origins(forms: list[Form], seen: Observations, setting: Setting) -> list[np.ndarray]:

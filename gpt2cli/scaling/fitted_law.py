@@ -20,7 +20,10 @@ from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw
 
 @dataclass(frozen=True)
 class Setting:
-    """What N and D leave open: tokens per step, of all or of each (None: the critical batch), B_crit(L), unique tokens (None: no end)."""
+    """What N and D leave open: tokens per step (None: the critical batch), B_crit(L), unique tokens (None: no end).
+
+    The batch is one number, or one for each N and D.
+    """
 
     batch: float | np.ndarray | None = None
     critical: CriticalBatch = CRITICAL_BATCH
