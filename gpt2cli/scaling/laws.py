@@ -147,14 +147,6 @@ def published(name: str) -> PublishedLaw:
     return PUBLISHED[name]
 
 
-def closed_form(name: str, law: Law) -> ChinchillaLaw:
-    """Return `law` if its optimum is known in closed form; raise UsageFault for Kaplan's form."""
-    if not isinstance(law, ChinchillaLaw):
-        names = ", ".join(known for known, entry in PUBLISHED.items() if isinstance(entry.law, ChinchillaLaw))
-        raise UsageFault(f"{name} has no closed-form optimum; use one of {names}, or your own fit with --fit")
-    return law
-
-
 def chinchilla_loss(parameters: np.ndarray, n: Any, d: Any) -> Any:
     """Return E + A n^-alpha + B d^-beta. `parameters` has shape (..., 5); n, d broadcast against (...)."""
     e, a, b, alpha, beta = np.moveaxis(np.asarray(parameters, dtype=float), -1, 0)

@@ -143,7 +143,6 @@ def test_mixed_tokenizers_need_a_flag(gpt2: Gpt2, ladder_metrics: Path, tmp_path
     ("arguments", "message"),
     [
         (("optimal", "--flops", "1e20"), "either --law NAME or --fit FILE"),
-        (("optimal", "--law", "kaplan-t5", "--flops", "1e20"), "no closed-form optimum"),
         (("optimal", "--law", "hofmann", "--flops", "1e20"), "there are hoffmann"),
         (("optimal", "--law", "hoffmann"), "--flops"),
         (("x.csv", "--map", "n=a"), "names no column for d and loss"),
