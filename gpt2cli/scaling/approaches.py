@@ -109,7 +109,7 @@ def _isoflop_record(
                 "flops": each.flops,
                 "runs": [
                     {"run": seen.runs[i], "n": float(seen.n[i]), "loss_nats": float(seen.loss[i])}
-                    for i in each.members
+                    for i in sorted(each.members, key=lambda i: (seen.n[i], seen.runs[i]))
                 ],
                 "n_opt": each.n_opt if each.minimum != "none" else None,
                 "loss_nats": each.loss_nats if each.minimum != "none" else None,

@@ -61,7 +61,7 @@ def origins(form: Form, seen: Observations, setting: Setting) -> list[np.ndarray
     found = []
     for cut in sorted(cuts):
         chosen = cost <= cut * (1 + 1e-9)
-        if chosen.all() or chosen.sum() <= len(form.parameters):
+        if chosen.all() or chosen.sum() <= len(form.parameters) or (found and (chosen == found[-1]).all()):
             continue
         if not design_refusals(form, variables_of(form, seen.keep(chosen, "held out"), setting)):
             found.append(chosen)
