@@ -19,8 +19,6 @@ from gpt2cli.scaling.laws import published
 from gpt2cli.scaling.observations import Observations
 from gpt2cli.scaling.uncertainty import Bootstrap, bootstrap_form
 
-_SIZES = ("batch_tokens", "unique_tokens")
-
 
 @dataclass(frozen=True)
 class KnownLaw:
@@ -106,19 +104,19 @@ def _parameters(record: Record, form: Form, name: str) -> list[float]:
 
 
 def _setting(record: Record, name: str) -> Setting:
-    """Read what the law leaves open; a record of before it was kept has none."""
+    """Read what the law leaves open; a record of before it was kept has none. Predictions are at the critical batch."""
     found = record.get("setting") or {}
     try:
-        batch, unique = (None if found.get(key) is None else float(found[key]) for key in _SIZES)
+        unique = None if found.get("unique_tokens") is None else float(found["unique_tokens"])
         critical = CriticalBatch(
             float(found.get("B_star", CRITICAL_BATCH.B_star)), float(found.get("alpha_B", CRITICAL_BATCH.alpha_B))
         )
     except (TypeError, ValueError, AttributeError):
         raise BadInput(f"{name}: the fit's setting is damaged") from None
-    known = [value for value in (batch, unique, critical.B_star, critical.alpha_B) if value is not None]
+    known = [value for value in (unique, critical.B_star, critical.alpha_B) if value is not None]
     if not all(math.isfinite(value) and value > 0 for value in known):
         raise BadInput(f"{name}: the fit's setting is not positive")
-    return Setting(batch, critical, unique)
+    return Setting(None, critical, unique)
 
 
 def _observations(record: Record, name: str) -> tuple[Observations, np.ndarray]:

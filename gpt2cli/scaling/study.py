@@ -78,6 +78,7 @@ class Report:
     held_out: Record = field(default_factory=dict)
     influential: list[Record] = field(default_factory=list)
     candidates: list[Record] = field(default_factory=list)
+    batch: float | None = None
 
     def record(self) -> Record:
         """Return the fields of the gpt2.fit/1 record."""
@@ -92,7 +93,7 @@ class Report:
                 "level": self.boot.level,
                 "count": seen.count,
                 "setting": {
-                    "batch_tokens": setting.batch,
+                    "batch_tokens": self.batch,
                     "B_star": setting.critical.B_star,
                     "alpha_B": setting.critical.alpha_B,
                     "unique_tokens": setting.unique,
@@ -158,8 +159,7 @@ def fit_observations(seen: Observations, config: FitConfig, curves: CurveCollect
     everything = seen
     if config.unique is not None:
         seen = replace(seen, unique=np.full(len(seen.n), config.unique))
-    setting = Setting(_median(seen.d / seen.steps if len(seen.steps) else seen.steps), config.critical,
-                      _median(seen.unique))  # fmt: skip
+    setting = Setting(None, config.critical, _median(seen.unique))
     candidates: list[Candidate] = []
     if config.law == "auto":
         form, candidates = choose(seen, setting, config.delta)
@@ -195,7 +195,8 @@ def fit_observations(seen: Observations, config: FitConfig, curves: CurveCollect
         seed=config.seed,
     )
     return Report(form, law, fit, seen, boot, found, tuple(said), budgets, approaches, unseen.record(seen),
-                  influence.record(seen.runs, seen.clusters), [each.record() for each in candidates])  # fmt: skip
+                  influence.record(seen.runs, seen.clusters), [each.record() for each in candidates],
+                  _median(seen.d / seen.steps) if len(seen.steps) else None)  # fmt: skip
 
 
 def rounded(value: Any) -> Any:

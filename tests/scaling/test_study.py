@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.scaling.data_constrained import DataConstrainedLaw
 from gpt2cli.scaling.laws import published
 from gpt2cli.scaling.observations import Observations
+from gpt2cli.scaling.saved import known_law
 from gpt2cli.scaling.study import FitConfig, Report, fit_observations
 
 SIZES, LENGTHS = np.geomspace(1e6, 6.4e7, 5), np.geomspace(2e7, 2e9, 5)
@@ -25,6 +28,10 @@ def runs(n: np.ndarray, d: np.ndarray, loss: np.ndarray, **more: Any) -> Observa
 
 def noisy(law: Any, n: np.ndarray = N, d: np.ndarray = D, seed: int = 1, noise: float = 0.002) -> np.ndarray:
     return np.asarray(law.loss(n, d) * np.exp(np.random.default_rng(seed).normal(size=n.size) * noise))
+
+
+def encoded(record: Any) -> Any:
+    return json.loads(json.dumps(record))
 
 
 def study(seen: Observations, law: str = "chinchilla", resamples: int = 0, **more: Any) -> Report:
@@ -123,7 +130,7 @@ def test_repeated_data_is_fitted_and_its_unique_tokens_kept() -> None:
     n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 3e9, 6), np.geomspace(1e8, 2e11, 8)))
     unique = np.where(np.arange(n.size) % 2, 2e9, 5e8)
     loss = np.array([
-        float(DataConstrainedLaw(*list(vars(truth).values())[:7], unique=u).loss(a, b))
+        float(replace(truth, unique=float(u)).loss(a, b))
         for a, b, u in zip(n, d, unique, strict=True)
     ])  # fmt: skip
     report = study(runs(n, d, loss, unique=unique), "data-constrained")
@@ -142,9 +149,31 @@ def test_steps_count_by_the_critical_batch() -> None:
     report = study(runs(N, D, loss, steps=D / batch), "kaplan-ns", 50)
     np.testing.assert_allclose(report.fit.parameters, (6.5e13, 2.1e3, 0.077, 0.76), rtol=1e-5)
     assert report.held_out["rms_log_error"] < 1e-6
-    assert report.record()["setting"]["batch_tokens"] == batch
+    record = report.record()
+    assert record["setting"]["batch_tokens"] == batch
+    saved = known_law(encoded(record), "fit.jsonl")
+    low, high = saved.boot.interval(saved.boot.losses(1e8, 1e10)[:, 0])  # type: ignore[union-attr,misc]
+    assert low * (1 - 1e-6) <= float(saved.law.loss(1e8, 1e10)) <= high * (1 + 1e-6), "both at the critical batch"
     with pytest.raises(BadInput, match="needs the steps of each run, and 25 of 25"):
         study(runs(N, D, loss), "kaplan-ns")
+
+
+@pytest.mark.parametrize("name", ["kaplan-n-floor", "kaplan-c", "kaplan-nd", "skaling", "chinchilla"])
+def test_a_saved_fit_of_any_form_gives_the_same_answers_and_intervals(name: str) -> None:
+    report = study(runs(N, D, noisy(published("hoffmann").law)), name, 40)
+    saved = known_law(encoded(report.record()), "fit.jsonl")
+    assert saved.name == name and saved.boot is not None
+    np.testing.assert_allclose(saved.law.loss(1e8, 1e10), report.law.loss(1e8, 1e10), rtol=1e-8)
+    np.testing.assert_allclose(saved.boot.losses(1e8, 1e10), report.boot.losses(1e8, 1e10), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"setting": {"B_star": 0}}, {"setting": [1]}, {"law": "kaplan-n"}, {"observations": [{"n": "x"}]}]
+)
+def test_a_damaged_fit_is_bad_input(change: dict[str, Any]) -> None:
+    record = encoded(study(runs(N, D, noisy(published("hoffmann").law))).record())
+    with pytest.raises(BadInput, match=r"fit\.jsonl"):
+        known_law({**record, **change}, "fit.jsonl")
 
 
 @pytest.mark.slow
