@@ -223,3 +223,69 @@ def test_misuse_of_plot(gpt2: Gpt2, ladder_metrics: Path, arguments: tuple[str, 
 def test_metrics_and_fits_are_not_drawn_together(gpt2: Gpt2, ladder_metrics: Path, fitted: Path) -> None:
     done = gpt2("plot", ladder_metrics, fitted)
     assert done.returncode == 2 and b"both metrics and fits" in done.stderr
+
+
+def test_forms_of_law_from_outside(gpt2: Gpt2, tmp_path: Path) -> None:
+    law = published("kaplan-t2").law
+    rows = [(n, d, float(law.loss(n, d))) for n in (1e6, 4e6, 1.6e7, 6.4e7) for d in (2e7, 1e8, 5e8, 2.5e9)]
+    path = tmp_path / "runs.csv"
+    text = "params,tokens,val_loss,steps\n" + "".join(
+        f"{n:.0f},{d:.0f},{loss!r},{d / 1e5:.0f}\n" for n, d, loss in rows
+    )
+    path.write_text(text)
+    base = ("fit-scaling", path, "--bootstrap", 20)
+    done = gpt2(*base, *MAP, "--law", "auto", "-o", tmp_path / "fit.jsonl", check=True)
+    fit = json.loads((tmp_path / "fit.jsonl").read_text())
+    assert fit["law"] == "kaplan-nd"
+    expected = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
+    assert fit["parameters"] == pytest.approx(expected, rel=1e-4)
+    assert fit["diagnosis"]["rolling_origin"]["rms_log_error"] < 1e-6
+    words = done.stderr.decode()
+    for text in ("Forms by their error on runs held out", "chosen", "rolling origin", "influential runs"):
+        assert text in words
+    answer = gpt2("fit-scaling", "predict", "--fit", tmp_path / "fit.jsonl", "--n", "175B", "--d", "300B", check=True)
+    assert records(answer.stdout)[0]["loss_nats"] == pytest.approx(1.661, abs=1e-3)
+    mapped = ("--map", MAP[1] + ",steps=steps", "--law", "kaplan-ns", "--allow-unidentified")
+    plain, other = (
+        records(gpt2(*base, *mapped, *more, check=True).stdout)[0] for more in ((), ("--critical-batch", "1e6,.3"))
+    )
+    assert (plain["setting"]["B_star"], other["setting"]["B_star"], other["setting"]["alpha_B"]) == (2.1e8, 1e6, 0.3)
+    assert plain["parameters"] != other["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--law", "kaplan"), 2, "kaplan-nd"),
+        (("--law", "kaplan-ns", "--critical-batch", "2e8"), 2, "two positive numbers"),
+        (("--law", "kaplan-ns", "--critical-batch", "0,nan"), 2, "two positive numbers"),
+        (("--law", "data-constrained"), 65, "give --unique"),
+        (("--law", "data-constrained", "--unique", "10T"), 65, "no run repeats its data"),
+        (("--law", "kaplan-n-floor", "--unique", "0"), 2, "--unique"),
+    ],
+)
+def test_misuse_of_forms(
+    gpt2: Gpt2, ladder_metrics: Path, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    done = gpt2("fit-scaling", ladder_metrics, *arguments)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert message in done.stderr.decode()
+
+
+def test_undecayed_evaluations_count_only_when_asked(gpt2: Gpt2, ladder_metrics: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in ladder_metrics.read_text().splitlines()]
+    early = [
+        {**line, "lr_phase": "stable", "step": line["step"] // 2, "tokens": line["tokens"] // 2,
+         "flops": line["flops"] / 2, "nll_nats_per_token": line["nll_nats_per_token"] * 1.02}
+        for line in lines if line["schema"] == "gpt2.eval/1"
+    ]  # fmt: skip
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*early, *lines] if line["schema"] != "gpt2.end/1"))
+    words = ("fit-scaling", path, "--bootstrap", 20, "--count", "non-embedding")
+    (plain,) = records(gpt2(*words, check=True).stdout)
+    assert plain["n_observations"] == 12
+    assert plain["excluded"]["evaluation before the learning rate had decayed"] == 12
+    done = gpt2(*words, "--allow-undecayed", "--allow-unidentified", check=True)
+    (every,) = records(done.stdout)
+    assert (every["n_observations"], every["bootstrap"]["clusters"]) == (24, 12)
+    assert b"warning: evaluations before the learning rate had decayed count too" in done.stderr
