@@ -102,12 +102,13 @@ def stop(
     """
     from gpt2cli.cli.scaling_tables import loss_text, short, show
     from gpt2cli.scaling import study
+    from gpt2cli.scaling.answers import of_n_and_d
     from gpt2cli.scaling.early_stopping import early_stop
 
     check_outputs((output,), force)
     known = the_law(law, fit_file, default="kaplan-t2")
     batch = None if batch_tokens is None else float(batch_tokens)
-    found = early_stop(known.law, float(size), float(tokens), batch)
+    found = early_stop(of_n_and_d(known), float(size), float(tokens), batch)
     record = study.rounded({
         "law": known.name, "flops": 6.0 * size * found.tokens, "kind": "early-stop", "count": known.count,
         "source": known.source, "n": float(size), "d": float(tokens), "loss_nats": found.loss,

@@ -73,10 +73,11 @@ def _strategies(
     force: bool,
 ) -> None:  # fmt: skip
     from gpt2cli.cli.scaling_tables import loss_text, short, show
+    from gpt2cli.scaling.answers import of_n_and_d
     from gpt2cli.scaling.strategies import strategies
     from gpt2cli.scaling.study import rounded
 
-    found = strategies(known.law, float(flops), [float(size) for size in sizes], ratios)
+    found = strategies(of_n_and_d(known), float(flops), [float(size) for size in sizes], ratios)
     records = [
         rounded({"law": known.name, "flops": one.flops, "kind": "strategy", "count": known.count,
                  "source": known.source, "strategy": one.name, "n": one.n, "d": one.d, "loss_nats": one.loss,
@@ -97,6 +98,7 @@ def _runs(
     output: str, force: bool,
 ) -> None:  # fmt: skip
     from gpt2cli.cli.scaling_tables import loss_text, short, show
+    from gpt2cli.scaling.answers import of_n_and_d
     from gpt2cli.scaling.comparison import against_law, against_run, read_runs
     from gpt2cli.scaling.study import rounded
 
@@ -104,7 +106,7 @@ def _runs(
         raise UsageFault("compare runs by --reference RUN or a law by --law or --fit, or give --flops or --crossing")
     known = None if reference is not None else the_law(law, fit_file)
     runs = read_runs(files, console)
-    found = against_run(runs, str(reference)) if known is None else against_law(runs, known.law)
+    found = against_run(runs, str(reference)) if known is None else against_law(runs, of_n_and_d(known))
     name = reference if known is None else known.name
     records = [
         rounded({"law": name, "flops": one.flops, "kind": "comparison", "run": one.run, "n": one.n, "d": one.tokens,

@@ -31,19 +31,20 @@ def inference(
     Sardana et al. 2023: the more a model is used, the smaller it should be, and trained the longer.
     """
     from gpt2cli.cli.scaling_tables import short, show
-    from gpt2cli.scaling import inference_aware, study
+    from gpt2cli.scaling import answers, inference_aware, study
     from gpt2cli.scaling.optimum import optimum
 
     check_outputs((output,), force)
     if sum(value is not None for value in (loss, quality_of, flops)) != 1:
         raise UsageFault("say which loss to reach by one of --loss, --quality-of and --flops")
     known = the_law(law, fit_file)
+    surface = answers.of_n_and_d(known)
     if loss is None:
-        loss = inference_aware.size_of_quality(known.law, float(quality_of)) if quality_of is not None else (
-            optimum(known.law, float(flops or 0)).loss)  # fmt: skip
+        loss = inference_aware.size_of_quality(surface, float(quality_of)) if quality_of is not None else (
+            optimum(surface, float(flops or 0)).loss)  # fmt: skip
     records, rows = [], []
     for used in tokens:
-        best, plain = inference_aware.for_life(known.law, loss, float(used))
+        best, plain = inference_aware.for_life(surface, loss, float(used))
         saved = 1 - best.total / plain.total
         records.append(study.rounded({
             "law": known.name, "flops": best.total, "kind": "inference", "count": known.count, "source": known.source,

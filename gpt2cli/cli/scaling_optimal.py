@@ -74,7 +74,7 @@ def _built(
     known: Any, closed: list[dict[str, Any]], data: tuple[int, int], attention: str, aspect: tuple[float, float],
     within: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    from gpt2cli.scaling import architectures, study
+    from gpt2cli.scaling import answers, architectures, study
 
     if aspect[0] > aspect[1]:
         raise UsageFault(f"--aspect {aspect[0]:g} {aspect[1]:g}: the lower end comes first")
@@ -82,7 +82,7 @@ def _built(
     records = []
     for record in closed:
         ranked = architectures.evaluate(
-            known.law, record["flops"], shapes, count=known.count, full_attention=attention == "full"
+            answers.of_n_and_d(known), record["flops"], shapes, count=known.count, full_attention=attention == "full"
         )
         best, flat = ranked[0], architectures.flatness(ranked, within)
         records.append(study.rounded({

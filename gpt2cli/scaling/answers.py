@@ -13,7 +13,7 @@ from gpt2cli.scaling.data_constrained import DataConstrainedLaw
 from gpt2cli.scaling.fitted_law import FittedLaw
 from gpt2cli.scaling.forms import form_named
 from gpt2cli.scaling.kaplan import KaplanStepsLaw, PowerLaw
-from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED
+from gpt2cli.scaling.laws import FLOPS_PER_ND, PUBLISHED, Surface
 from gpt2cli.scaling.saved import KnownLaw
 
 
@@ -37,10 +37,13 @@ def at_size_and_tokens(known: KnownLaw, n: float | None, d: float | None) -> dic
         if alone is not None:
             return {"n": n, "d": d, "flops": None, "of": f"L({name.upper()})",
                     "loss_nats": finite(float(alone.value(value)))}  # fmt: skip
-    _check_variables(known, n, d)
-    fields = prediction_record(known.law, known.boot, np.inf if n is None else n, np.inf if d is None else d)
+    only = _only_variable(known)
+    if only is not None and {"n": n, "d": d, "c": None if n is None or d is None else n * d}[only] is None:
+        raise UsageFault(f"{known.name} is a law of {only.upper()} alone: give --{_OPTIONS[only]}")
+    with np.errstate(divide="ignore", over="ignore"):
+        fields = prediction_record(known.law, known.boot, np.inf if n is None else n, np.inf if d is None else d)
     flops = FLOPS_PER_ND * n * d if n is not None and d is not None else None
-    return {**fields, "n": n, "d": d, "flops": flops, "of": "L(N, D)"}
+    return {**fields, "n": n, "d": d, "flops": flops, "of": f"L({only.upper()})" if only else "L(N, D)"}
 
 
 def at_compute(known: KnownLaw, flops: float) -> dict[str, Any]:
@@ -50,7 +53,8 @@ def at_compute(known: KnownLaw, flops: float) -> dict[str, Any]:
         return {"n": None, "d": None, "flops": flops, "of": "L(C_min)", "loss_nats": finite(float(alone.value(flops)))}
     best = at_optimum(known, flops)
     kept = {key: value for key, value in best.items() if key.startswith("loss_nats")}
-    return {"n": best["n_opt"], "d": best["d_opt"], "flops": flops, "of": "L(C) at the best N and D", **kept}
+    return {"n": best["n_opt"], "d": best["d_opt"], "flops": flops, **kept,
+            "of": "L(C) at the best N and D" if _only_variable(known) is None else "L(C)"}  # fmt: skip
 
 
 def at_steps(known: KnownLaw, n: float, steps: float, batch: float) -> dict[str, Any]:
@@ -78,14 +82,18 @@ def _separate(known: KnownLaw, variable: str) -> PowerLaw | None:
     return published.separate.get(variable) if published is not None and known.boot is None else None
 
 
-def _check_variables(known: KnownLaw, n: float | None, d: float | None) -> None:
-    """Raise UsageFault when a fit in one variable is not asked for that one."""
-    if not isinstance(known.law, FittedLaw):
-        return
-    needs = form_named(known.law.name).needs
-    given = {"n": n, "d": d, "c": None if n is None or d is None else n * d}
-    if len(needs) == 1 and given[needs[0]] is None:
-        raise UsageFault(f"{known.name} is a law of {needs[0].upper()} alone: give --{_OPTIONS[needs[0]]}")
+def of_n_and_d(known: KnownLaw) -> Surface:
+    """Return the law as a surface over N and D; raise UsageFault for a fit in one variable."""
+    alone = _only_variable(known)
+    if alone is not None:
+        raise UsageFault(f"{known.name} is a law of {alone.upper()} alone; this question needs one of N and D")
+    return known.law
+
+
+def _only_variable(known: KnownLaw) -> str | None:
+    """Return the variable of a fit in one variable, else None."""
+    needs = form_named(known.law.name).needs if isinstance(known.law, FittedLaw) else ()
+    return needs[0] if len(needs) == 1 else None
 
 
 _OPTIONS = {"n": "n", "d": "d", "c": "flops"}

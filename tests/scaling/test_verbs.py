@@ -345,3 +345,44 @@ def test_misuse_is_one_sentence(gpt2_here: Gpt2, words: tuple[object, ...], stat
 def test_answers_are_finite_numbers(ask: Ask) -> None:
     ((found,), _) = ask("predict", "--law", "hoffmann", "--n", "1e30", "--d", "1e30")
     assert math.isfinite(found["loss_nats"])
+
+
+@pytest.fixture
+def fit_of_compute(gpt2_here: Gpt2, ladder_metrics: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "c.jsonl"
+    gpt2_here("fit-scaling", ladder_metrics, "--law", "kaplan-c-floor", "-q", "--bootstrap", 50, "-o", path, check=True)
+    return path
+
+
+def test_a_fit_of_compute_predicts_by_compute(ask: Ask, fit_of_compute: Path) -> None:
+    ((found,), _) = ask("predict", "--fit", fit_of_compute, "--flops", "1e18")
+    low, high = found["loss_nats_interval"]
+    assert found["of"] == "L(C)" and low <= found["loss_nats"] <= high
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stop", "--n", "1M", "--d", "1M"),
+        ("inference", "--loss", 3, "--inference-tokens", 1),
+        ("compare", "--flops", "1e18"),
+        ("optimal", "--flops", "1e18", "--architectures"),
+    ],
+)
+def test_a_fit_of_compute_is_no_surface(gpt2_here: Gpt2, fit_of_compute: Path, words: tuple[object, ...]) -> None:
+    done = gpt2_here("fit-scaling", *words, "--fit", fit_of_compute)
+    assert (done.returncode, done.stdout) == (2, b"") and b"a law of C alone" in done.stderr
+    assert b"give --flops" in gpt2_here("fit-scaling", "predict", "--fit", fit_of_compute, "--n", 1).stderr
+
+
+@pytest.mark.parametrize("form", ["kaplan-nd", "skaling"])
+def test_fits_of_other_forms_answer_with_intervals(
+    ask: Ask, gpt2_here: Gpt2, ladder_metrics: Path, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "fit.jsonl"
+    words = ("--allow-unidentified", "-q", "--bootstrap", 50, "-o", path)
+    gpt2_here("fit-scaling", ladder_metrics, "--law", form, *words, check=True)
+    ((best,), _) = ask("optimal", "--fit", path, "--flops", "1e18")
+    ((size,), said) = ask("predict", "--fit", path, "--n", "64M")
+    assert best["n_opt_interval"][0] <= best["n_opt"] <= best["n_opt_interval"][1]
+    assert size["loss_nats"] < 4 and "Warning" not in said
