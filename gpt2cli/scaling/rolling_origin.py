@@ -58,7 +58,7 @@ def origins(form: Form, seen: Observations, setting: Setting) -> list[np.ndarray
     cost = compute(seen)
     ordered = np.sort(cost)
     cuts = {float(ordered[max(0, int(np.ceil(share * len(cost))) - 1)]) for share in SHARES}
-    found = []
+    found: list[np.ndarray] = []
     for cut in sorted(cuts):
         chosen = cost <= cut * (1 + 1e-9)
         if chosen.all() or chosen.sum() <= len(form.parameters) or (found and (chosen == found[-1]).all()):

@@ -73,7 +73,7 @@ def test_heavy_tails_never_leave_it_above_a_start_at_the_truth(name: str) -> Non
 def test_units_do_not_matter(name: str) -> None:
     loss = exact(name, variables()) * np.exp(np.random.default_rng(1).normal(size=N.size) * 0.003)
     z = variables()
-    moved = Variables(z.n + math.log(1e6), z.d - math.log(1e6), z.c, z.s, z.u)  # type: ignore[operator]
+    moved = Variables(z.get("n") + math.log(1e6), z.get("d") - math.log(1e6), z.c, z.s, z.u)
     plain, scaled = fit_form(FORMS[name], z, loss), fit_form(FORMS[name], moved, loss)
     np.testing.assert_allclose(scaled.residuals, plain.residuals, atol=1e-8)
     assert scaled.condition == pytest.approx(plain.condition, rel=1e-5)
