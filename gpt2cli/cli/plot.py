@@ -145,8 +145,8 @@ def _envelope(
 
     if metrics or lines or axis not in (None, "flops"):
         raise UsageFault("--view envelope is of losses against compute: no --metric, --reference or other --x with it")
-    if not drawable.curves and drawable.fits:
-        raise UsageFault("--view envelope shows runs; the input is a fit, whose handovers are in its record")
+    if drawable.fits:
+        raise UsageFault("--view envelope shows runs; the input holds a fit, whose handovers are in its record")
     curves, losses, found = read_envelope(collector)
     return _Picture(
         lambda stream, kind: draw_envelope(curves, losses, found, stream, kind),

@@ -36,7 +36,7 @@ class DrawnFit:
     @classmethod
     def of(cls, record: Record) -> DrawnFit:
         """Read a record; raise BadInput when it is damaged or carries no runs."""
-        known = known_law(record, "the fit")
+        known = known_law(record, "the input")
         rows = record.get("observations") or []
         if not rows:
             raise BadInput("the fit carries no observations, so there is nothing to draw")
