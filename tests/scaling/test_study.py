@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.scaling.data_constrained import DataConstrainedLaw
+from gpt2cli.scaling.forms import FORMS
 from gpt2cli.scaling.laws import published
 from gpt2cli.scaling.observations import Observations
 from gpt2cli.scaling.saved import known_law
@@ -77,6 +80,39 @@ def test_auto_takes_the_one_variable_that_varies() -> None:
         assert report.form.name == name
     collinear = study(runs(n, 20 * n, (1e25 / (120 * n * n)) ** 0.05), "auto")
     assert collinear.form.name == "kaplan-c"
+
+
+def test_auto_needs_runs_to_hold_out() -> None:
+    n, d = N[[0, 2, 4, 10, 12, 14]], D[[0, 2, 4, 10, 12, 14]]
+    seen = runs(n, d, np.asarray(published("hoffmann").law.loss(n, d)))
+    with pytest.raises(BadInput, match=r"runs are too few for --law auto.*name a law, or add runs"):
+        study(seen, "auto")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"law": st.sampled_from(sorted(FORMS))},
+        optional={
+            name: st.recursive(
+                st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from(("E", "N_c", "n", "d", "loss_nats", "cluster", "drawn", "B_star")), inner
+                    )
+                ),
+                max_leaves=6,
+            )
+            for name in ("parameters", "observations", "bootstrap", "setting", "objective")
+        },
+    )
+)
+def test_a_fit_of_any_json_is_a_law_or_bad_input(record: dict[str, Any]) -> None:
+    try:
+        known_law(record, "fit.jsonl")
+    except Gpt2Error:
+        pass
 
 
 def test_laws_of_one_variable_leave_the_other_runs_out_by_rule() -> None:
