@@ -43,7 +43,7 @@ def variables_of(form: Form, seen: Observations, setting: Setting) -> Variables:
         batch = seen.d / seen.steps
         steps = np.log(seen.steps / (1 + setting.critical.at(seen.loss) / batch))
     if "u" in form.needs:
-        known(seen.unique, len(seen.runs), form, "unique tokens", "give --unique, or map unique=COL")
+        known(seen.unique, len(seen.runs), form, "unique tokens", "give --unique, or in tables map unique=COL")
         unique = np.log(seen.unique)
     return Variables(np.log(seen.n), np.log(seen.d), np.log(compute(seen)), steps, unique)
 

@@ -200,6 +200,7 @@ def _assemble(
         tokenizers=tuple(tokenizers),
         validation_sets=tuple(validation_sets),
         steps=np.array([_or_nan(evaluations[name]["step"]) for name in names]),
+        unique=np.array([_or_nan(runs[run_of[name]].get("train_tokens")) for name in names]),
     )
 
 

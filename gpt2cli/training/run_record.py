@@ -72,5 +72,6 @@ def run_record(config: TrainConfig, shards: ShardSet, branch: Branch | None = No
         "n_vocab": shape.n_vocab, "flops_per_token": shape.train_flops_per_token(),
         "flops_form": "6 (12 L d^2 + V d) + 6 L T d",
         "tokenizer_sha256": shards.tokenizer_sha256, "data_sha256": shards.data_sha256,
+        "train_tokens": shards.n_tokens("train"),
         "versions": versions("torch", "numpy", "tiktoken"),
     }

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from gpt2cli.reporter import Silent
 from gpt2cli.scaling.laws import published
+from gpt2cli.scaling.observations import read_observations
 
 Gpt2 = Callable[..., Any]
 
@@ -187,6 +189,15 @@ def test_plot_of_a_real_run(gpt2: Gpt2, tiny_run: Path, tmp_path: Path) -> None:
     gpt2("plot", tiny_run, "-o", tmp_path / "run.png", check=True)
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
     assert gpt2("plot", tiny_run, "-o", tmp_path / "run.png").returncode == 2
+
+
+def test_a_real_run_says_its_steps_and_its_unique_tokens(tiny_run: Path, shard_directory: Path) -> None:
+    seen = read_observations([str(tiny_run / "metrics.jsonl")], "total", Silent())
+    index = json.loads((shard_directory / "index.json").read_text())
+    run = json.loads((tiny_run / "run.json").read_text())
+    train = sum(entry["tokens"] for entry in index["files"] if entry["split"] == "train")
+    assert seen.unique.tolist() == [train] == [run["train_tokens"]]
+    assert seen.steps.tolist() == [run["config"]["steps"]]
 
 
 def test_a_real_run_is_an_observation(gpt2: Gpt2, tiny_run: Path) -> None:
