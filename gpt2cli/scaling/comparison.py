@@ -25,7 +25,7 @@ class Compared:
 
     run: str
     n: float | None
-    tokens: float
+    tokens: float | None
     flops: float
     loss: float
     decayed: bool
@@ -97,8 +97,10 @@ def reached(flops: np.ndarray, loss: np.ndarray, target: float) -> float | None:
 
 def _compared(curve: Curve, reference: float | None, own: float | None, before: bool = False) -> Compared:
     last = curve.evaluations[-1]
+    tokens = last["tokens"]
+    known = isinstance(tokens, int | float) and not isinstance(tokens, bool)
     return Compared(
-        curve.run, curve.n_params, float(last["tokens"] or 0.0), float(_path(curve)[0][-1]), _last_loss(curve),
+        curve.run, curve.n_params, float(tokens) if known else None, float(_path(curve)[0][-1]), _last_loss(curve),
         last.get("lr_phase") == "done", reference, own, before,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from gpt2cli.reporter import Reporter
 
 FIELDS = ("batch_tokens_small", "batch_tokens_large", "grad_sq_small", "grad_sq_large")
 """What a gpt2.step record holds where the noise scale is measured; squared norms are of unclipped gradients."""
+_MOST = 1e60
 HALF_LIFE = 100.0
 """Default half-life, in measurements, of the two moving averages."""
 
@@ -89,7 +90,10 @@ def measured(files: Sequence[str], half_life: float, reporter: Reporter) -> list
 
 
 def _of_run(run: str, records: list[Record], half_life: float) -> NoiseScale:
-    records = sorted(records, key=lambda record: int(record["step"]))
+    for record in records:
+        if not all(_is_number(record[name]) for name in ("step", "loss_nats")):
+            raise BadInput(f"run {run!r} step {str(record['step'])[:20]!r}: step and loss_nats are not both numbers")
+    records = sorted(records, key=lambda record: float(record["step"]))
     pairs = [estimate(*_norms(run, record)) for record in records]
     squared = averaged([pair[0] for pair in pairs], half_life)
     trace = averaged([pair[1] for pair in pairs], half_life)
@@ -100,9 +104,12 @@ def _of_run(run: str, records: list[Record], half_life: float) -> NoiseScale:
 
 def _norms(run: str, record: Record) -> tuple[float, float, float, float]:
     values = [record.get(name) for name in FIELDS]
-    numbers = [float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-               for value in values]  # fmt: skip
-    if not all(math.isfinite(number) and number >= 0 for number in numbers) or not 0 < numbers[0] < numbers[1]:
+    numbers = [float(value) if _is_number(value) and isinstance(value, int | float) else math.nan for value in values]
+    if not all(0 <= number < _MOST for number in numbers) or not 0 < numbers[0] < numbers[1]:
         raise BadInput(f"run {run!r} step {record['step']}: {', '.join(FIELDS)} are not a smaller batch, a larger one "
                        "and their squared gradient norms")  # fmt: skip
     return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST

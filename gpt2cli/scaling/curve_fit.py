@@ -22,6 +22,7 @@ FORMS = {"power": "E + A x^-alpha", "exponential": "E + A exp(-x/tau)"}
 HELD_OUT = 0.2
 """Last share of the points that choose the form."""
 LEAST_POINTS = 8
+_LEAST_LOSS, _MOST = 1e-9, 1e40
 _POWERS = (0.01, 4.0)
 _TAUS = (0.02, 20.0)
 """tau over the last x stays inside."""
@@ -70,6 +71,8 @@ def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequenc
     ))  # fmt: skip
     x, y = (kept.validation(axis) if split == "val" else kept.training(axis)) if records else (np.empty(0),) * 2
     x, y = x[x > 0], y[x > 0]
+    if not (np.all((y > _LEAST_LOSS) & (y < _MOST)) and np.all(x < _MOST)):
+        raise BadInput(f"run {curve.run!r}: a loss on {split} is no positive number, or {axis} are beyond all counts")
     if len(np.unique(x)) < LEAST_POINTS:
         raise BadInput(f"run {curve.run!r} has {counted(len(np.unique(x)), 'point')} on {split} after the "
                        f"warm-up; a curve needs {LEAST_POINTS}")  # fmt: skip

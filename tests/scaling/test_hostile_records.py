@@ -1,0 +1,91 @@
+"""Records with nonsense in their fields end in a sentence, in every verb that reads records of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gpt2cli.errors import Gpt2Error
+from gpt2cli.records.jsonl import encode_record
+from gpt2cli.reporter import Silent
+from gpt2cli.scaling.capabilities import panels
+from gpt2cli.scaling.capability_fit import fit_series
+from gpt2cli.scaling.comparison import against_law, against_run, read_runs
+from gpt2cli.scaling.critical_batch import FIELDS, measured
+from gpt2cli.scaling.curve_fit import fit_curve
+from gpt2cli.scaling.curves import read_drawable
+from gpt2cli.scaling.laws import PUBLISHED
+
+STEP = {"run": "r", "step": 1, "tokens": 10, "flops": 60.0, "loss_nats": 3.0, "lr": 0.1, "lr_phase": "stable",
+        "grad_norm": 1.0, **dict(zip(FIELDS, (10, 40, 2.0, 1.0), strict=True))}  # fmt: skip
+EVALUATION = {"run": "r", "step": 1, "tokens": 10, "flops": 60.0, "split": "val", "nll_nats_per_token": 3.0,
+              "ppl": 20.0, "n_tokens": 10, "protocol": {}, "lr_phase": "done", "n_params": 1000}  # fmt: skip
+NONSENSE = st.one_of(st.none(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=3),
+                     st.integers(-3, 10**30), st.lists(st.integers(), max_size=2), st.just({}))  # fmt: skip
+
+
+def metrics(draws: list[tuple[str, str, Any]]) -> bytes:
+    """Two runs of a dozen steps and evaluations, falling, with some fields replaced."""
+    records = []
+    for name in ("r", "s"):
+        for i in range(1, 13):
+            more = {"run": name, "step": i, "tokens": 10 * i, "flops": 60.0 * i}
+            records.append(("gpt2.step", {**STEP, **more, "loss_nats": 3 + 1 / i}))
+            records.append(("gpt2.eval", {**EVALUATION, **more, "nll_nats_per_token": 3 + 1 / i}))
+    for i, (_, name, value) in enumerate(draws):
+        records[(7 * i + 3) % len(records)][1][name] = value
+    return b"".join(encode_record(kind, record) for kind, record in records)
+
+
+def drawn() -> st.SearchStrategy[list[tuple[str, str, Any]]]:
+    names = st.sampled_from(sorted({*STEP, *EVALUATION} - {"run"}))
+    return st.lists(st.tuples(st.just(""), names, NONSENSE), min_size=1, max_size=4)
+
+
+def read_everything(path: str) -> list[Callable[[], Any]]:
+    law = PUBLISHED["hoffmann"].law
+
+    def capability() -> None:
+        found = read_drawable([path], Silent())
+        for panel in panels(found.final_evaluations(), found.tasks, {}):
+            for series in panel.series:
+                for variable in ("n", "d", "c"):
+                    fit_series(series, variable, None, (0, 1), [1.0], 0, 0)
+
+    def curves() -> None:
+        for curve in read_drawable([path], Silent()).curves:
+            for split, axis in (("val", "steps"), ("train", "flops"), ("train", "tokens")):
+                fit_curve(curve, split, axis, None, [100.0])
+
+    return [
+        capability,
+        curves,
+        lambda: measured([path], 10, Silent()),
+        lambda: against_run(read_runs([path], Silent()), "r"),
+        lambda: against_law(read_runs([path], Silent()), law),
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn())
+def test_only_our_errors_escape(tmp_path: Path, draws: list[tuple[str, str, Any]]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(metrics(draws))
+    for question in read_everything(str(path)):
+        try:
+            question()
+        except Gpt2Error as error:
+            assert str(error) and "\n" not in str(error)
+
+
+def test_undamaged_records_answer(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(metrics([]))
+    for question in read_everything(str(path))[1:]:
+        assert question() is None or question()
