@@ -15,6 +15,7 @@ from gpt2cli.scaling.forms import form_named
 from gpt2cli.scaling.laws import FLOPS_PER_ND, ChinchillaLaw, allocate
 from gpt2cli.scaling.optimum import optimum, search
 from gpt2cli.scaling.saved import KnownLaw, known_law
+from gpt2cli.scaling.sound_fit import check_fit, is_size
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DrawnFit:
     @classmethod
     def of(cls, record: Record) -> DrawnFit:
         """Read a record; raise BadInput when it is damaged or carries no runs."""
+        check_fit(record)
         known = known_law(record, "the input")
         rows = record.get("observations") or []
         if not rows:
@@ -45,6 +47,8 @@ class DrawnFit:
         except (KeyError, TypeError, ValueError):
             raise BadInput("the fit's observations are damaged: n, d, loss_nats and log_residual are numbers") from None
         n, d, loss, residual = (np.array(column) for column in columns)
+        if not all(is_size(float(value)) for value in (*n, *d, *loss)) or not np.all(np.abs(residual) < 100):
+            raise BadInput("the fit's observations are damaged: a size, length or loss that none can be")
         size_of = levels(n)
         sizes = np.array([float(np.exp(np.log(n[size_of == size]).mean())) for size in range(size_of.max() + 1)])
         return cls(record, known, n, d, loss, residual, size_of, sizes)

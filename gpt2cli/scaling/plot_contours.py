@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.diagnosis import short
 from gpt2cli.scaling.drawn_fit import DrawnFit
@@ -26,8 +27,13 @@ def surface_range(fit: DrawnFit) -> tuple[np.ndarray, np.ndarray]:
 
 
 def contour_levels(losses: np.ndarray) -> np.ndarray:
-    """Return round losses within `losses`, evenly spaced in rank, so that the flat part has its contours too."""
+    """Return round losses within `losses`, evenly spaced in rank, so that the flat part has its contours too.
+
+    Raises BadInput for a surface that is flat or infinite.
+    """
     low, high = float(losses.min()), float(losses.max())
+    if not 0 < low < high < 1e30:
+        raise BadInput("the law of this fit is flat or without end over its runs: there are no contours to draw")
     raw = np.quantile(losses, np.linspace(0.04, 0.96, LEVELS))
     digits = max(0, 1 - int(np.floor(np.log10(max((high - low) / LEVELS, 1e-9)))))
     found = np.unique(np.round(raw, digits))

@@ -10,6 +10,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.drawn_fit import DrawnFit, part
 from gpt2cli.scaling.plots import ACCENT, GREY, INK, MARKERS, figure_for, flops_text, log_ticks, loss_axis, ramp
+from gpt2cli.scaling.sound_fit import check_fit
 
 LABELLED = 12
 """More budgets than this are not named one by one."""
@@ -17,6 +18,7 @@ LABELLED = 12
 
 def profiles(record: Record) -> list[Record]:
     """Return the IsoFLOP profiles of a fit; raise BadInput with the reason when there are none."""
+    check_fit(record)
     found = part(record, "approaches", "isoflop", "profiles")
     if not found:
         why = part(record, "approaches", "isoflop", "why")
@@ -25,12 +27,8 @@ def profiles(record: Record) -> list[Record]:
 
 
 def runs_of(profile: Record) -> tuple[np.ndarray, np.ndarray]:
-    """Return N and loss of a profile's runs, both (m,); raise BadInput when they are damaged."""
-    try:
-        n, loss = np.array([(float(run["n"]), float(run["loss_nats"])) for run in profile["runs"]]).T
-        [float(profile[key] or 0) for key in ("flops", "n_opt", "loss_nats", "curvature")]
-    except (KeyError, TypeError, ValueError):
-        raise BadInput("the fit's IsoFLOP profiles are damaged, or of an older version") from None
+    """Return N and loss of a profile's runs, both (m,)."""
+    n, loss = np.array([(float(run["n"]), float(run["loss_nats"])) for run in profile["runs"]]).T
     return n, loss
 
 

@@ -10,6 +10,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.drawn_fit import part
 from gpt2cli.scaling.plots import INK, MARKERS, figure_for, log_ticks, ramp
+from gpt2cli.scaling.sound_fit import check_fit
 
 
 def rolling_errors(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -17,13 +18,11 @@ def rolling_errors(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 
     A positive error is a loss predicted too high. Raises BadInput for a fit that has none.
     """
+    check_fit(record)
     found = part(record, "diagnosis", "rolling_origin", "predictions")
     if not found:
         raise BadInput("the fit has no rolling-origin predictions: too few runs to hold some out, or an older version")
-    try:
-        rows = [(float(each["reach"]), float(each["log_error"]), float(each["fitted_runs"])) for each in found]
-    except (KeyError, TypeError, ValueError):
-        raise BadInput("the fit's rolling-origin predictions are damaged") from None
+    rows = [(float(each["reach"]), float(each["log_error"]), float(each["fitted_runs"])) for each in found]
     reach, error, fitted = np.array(rows).T
     return reach, 100 * np.expm1(error), fitted.astype(int), [str(each.get("run", "")) for each in found]
 
