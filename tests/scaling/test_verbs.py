@@ -375,7 +375,7 @@ def test_a_fit_of_compute_is_no_surface(gpt2_here: Gpt2, fit_of_compute: Path, w
     assert b"give --flops" in gpt2_here("fit-scaling", "predict", "--fit", fit_of_compute, "--n", 1).stderr
 
 
-@pytest.mark.parametrize("form", ["kaplan-nd", "skaling"])
+@pytest.mark.parametrize("form", ["kaplan-nd", pytest.param("skaling", marks=pytest.mark.slow)])
 def test_fits_of_other_forms_answer_with_intervals(
     ask: Ask, gpt2_here: Gpt2, ladder_metrics: Path, tmp_path: Path, form: str
 ) -> None:
