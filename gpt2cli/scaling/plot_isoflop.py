@@ -60,7 +60,7 @@ def _draw_profile(axes: Any, profile: Record, colour: Any, marker: str, *, named
     ends = float(n_of.min()), float(n_of.max())
     inside = profile["minimum"] == "inside"
     n = np.geomspace(ends[0], ends[1], 120)
-    curve = profile["loss_nats"] + profile["curvature"] * (np.log(n) - np.log(profile["n_opt"])) ** 2
+    curve = profile["loss_nats"] + profile["curvature"] * (np.log(n) - np.log(float(profile["n_opt"]))) ** 2
     axes.plot(n, curve, color=colour, linewidth=1.4, linestyle="-" if inside else (0, (3, 2)))
     if ends[0] <= profile["n_opt"] <= ends[1]:
         axes.plot(profile["n_opt"], profile["loss_nats"], marker="*", markersize=13, zorder=4, linewidth=0,

@@ -55,7 +55,7 @@ def isoflop_text(record: Record, width: int, height: int) -> str:
         said = "no minimum"
         if each["n_opt"] is not None:
             n = np.geomspace(n_of.min(), n_of.max(), 200)
-            canvas.line(n, each["loss_nats"] + each["curvature"] * (np.log(n) - np.log(each["n_opt"])) ** 2)
+            canvas.line(n, each["loss_nats"] + each["curvature"] * (np.log(n) - np.log(float(each["n_opt"]))) ** 2)
         for x, y in zip(n_of, loss_of, strict=True):
             canvas.mark(float(x), float(y), letter)
         if each["n_opt"] is not None:

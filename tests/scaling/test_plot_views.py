@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gpt2cli.cli.plot import FIT_VIEWS as OFFERED
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.scaling.envelope import CurveCollector, TrainingCurve, fit_envelope
 from gpt2cli.scaling.laws import published
 from gpt2cli.scaling.observations import Observations
@@ -217,3 +220,25 @@ def test_runs_views_of_a_fit_are_refused(gpt2: Callable[..., Any], fit: dict[str
         assert done.returncode == 2 and says in done.stderr.decode()
     gpt2("plot", path, "--view", "residuals", "-o", tmp_path / "x.svg", check=True)
     assert (tmp_path / "x.svg").read_bytes() == drawn(fit, "residuals", "svg")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value, of lists the first two entries."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    return [found for key, entry in entries for found in ((*path, key), *places(entry, (*path, key)))]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_only_our_errors_escape_a_view_of_a_damaged_fit(fit: dict[str, Any], data: st.DataObject) -> None:
+    damaged = json.loads(json.dumps(fit))
+    damaged["bootstrap"]["drawn"] = 3
+    used = {"approaches", "allocations", "observations", "diagnosis"}
+    place = data.draw(st.sampled_from([path for path in places(damaged) if path[0] in used]))
+    holder = damaged
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = data.draw(st.sampled_from([None, "x", -1, 0, [], {}, 10**30, 1e-300, True, [1], {"a": 1}]))
+    view = data.draw(st.sampled_from(OFFERED))
+    with contextlib.suppress(Gpt2Error):
+        assert FIT_VIEWS[view][1](damaged, 80, 24)
