@@ -18,6 +18,8 @@ from gpt2cli.scaling.observations import Observations
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the runs, by compute, after which an origin lies."""
+SAME_BUDGET = 1.01
+"""Runs of one budget differ by this factor at most, for N and D are whole: none of them lies ahead of another."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def origins(form: Form, seen: Observations, setting: Setting) -> list[np.ndarray
     cuts = {float(ordered[max(0, int(np.ceil(share * len(cost))) - 1)]) for share in SHARES}
     found: list[np.ndarray] = []
     for cut in sorted(cuts):
-        chosen = cost <= cut * (1 + 1e-9)
+        chosen = cost <= cut * SAME_BUDGET
         if chosen.all() or chosen.sum() <= len(form.parameters) or (found and (chosen == found[-1]).all()):
             continue
         if not design_refusals(form, variables_of(form, seen.keep(chosen, "held out"), setting)):

@@ -55,8 +55,8 @@ def known_law(record: Record, name: str) -> KnownLaw:
     values, setting = _parameters(record, form, name), _setting(record, name)
     seen, clusters = _observations(record, name)
     boot = None
-    drawn = record.get("bootstrap", {}).get("drawn", 0)
-    if len(seen.n) and isinstance(drawn, int) and 0 < drawn <= 1_000_000:
+    drawn, seed, delta = _resampling(record, name)
+    if len(seen.n) and 0 < drawn <= 1_000_000:
         boot = bootstrap_form(
             form,
             variables_of(form, seen, setting),
@@ -64,8 +64,8 @@ def known_law(record: Record, name: str) -> KnownLaw:
             clusters,
             np.array(values),
             resamples=drawn,
-            seed=int(record["bootstrap"]["seed"]),
-            delta=float(record["objective"]["delta"]),
+            seed=seed,
+            delta=delta,
             setting=setting,
         )
     largest = float(np.max(compute(seen))) if len(seen.n) else None
@@ -119,13 +119,25 @@ def _setting(record: Record, name: str) -> Setting:
     return Setting(None, critical, unique)
 
 
+def _resampling(record: Record, name: str) -> tuple[int, int, float]:
+    """Return how many resamples there were, their seed and Huber's threshold; a fit without intervals drew none."""
+    bootstrap, objective = record.get("bootstrap") or {}, record.get("objective") or {}
+    try:
+        drawn, seed, delta = bootstrap.get("drawn", 0), bootstrap.get("seed", 0), objective.get("delta", 0)
+    except AttributeError:
+        raise BadInput(f"{name}: the fit's bootstrap is damaged") from None
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (drawn, seed))
+    if not whole or not 0 <= seed < 1 << 63 or not isinstance(delta, int | float) or not 0 <= delta <= 1:
+        raise BadInput(f"{name}: the fit's bootstrap is damaged")
+    return drawn, seed, float(delta)
+
+
 def _observations(record: Record, name: str) -> tuple[Observations, np.ndarray]:
     rows: list[Any] = record.get("observations") or []
     try:
         table = [[float(row[key]) for key in ("n", "d", "loss_nats", "cluster")] for row in rows]
         more = [[_or_nan(row.get(key)) for key in ("flops", "steps", "unique")] for row in rows]
         names = tuple(str(row.get("run", "")) for row in rows)
-        int(record.get("bootstrap", {}).get("seed", 0)), float(record.get("objective", {}).get("delta", 0))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{name}: the fit's observations are damaged") from None
     n, d, loss, clusters = np.array(table).reshape(-1, 4).T

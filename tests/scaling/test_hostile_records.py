@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gpt2cli.errors import Gpt2Error
@@ -20,6 +22,7 @@ from gpt2cli.scaling.critical_batch import FIELDS, measured
 from gpt2cli.scaling.curve_fit import fit_curve
 from gpt2cli.scaling.curves import read_drawable
 from gpt2cli.scaling.laws import PUBLISHED
+from gpt2cli.scaling.saved import known_law
 
 STEP = {"run": "r", "step": 1, "tokens": 10, "flops": 60.0, "loss_nats": 3.0, "lr": 0.1, "lr_phase": "stable",
         "grad_norm": 1.0, **dict(zip(FIELDS, (10, 40, 2.0, 1.0), strict=True))}  # fmt: skip
@@ -89,3 +92,26 @@ def test_undamaged_records_answer(tmp_path: Path) -> None:
     path.write_bytes(metrics([]))
     for question in read_everything(str(path))[1:]:
         assert question() is None or question()
+
+
+@given(st.dictionaries(st.sampled_from(["bootstrap", "objective", "seed", "drawn", "delta"]),
+                       NONSENSE | st.floats(), min_size=1, max_size=3))
+@example({"seed": -1})
+@example({"seed": math.inf})
+@example({"delta": None})
+@example({"bootstrap": []})
+@settings(max_examples=60, deadline=None)
+def test_a_saved_fit_whose_resampling_is_nonsense(drawn: dict[str, Any]) -> None:
+    record = {"law": "chinchilla", "parameters": {"E": 1.7, "A": 400.0, "B": 410.0, "alpha": 0.34, "beta": 0.28},
+              "bootstrap": {"drawn": 2, "seed": 0}, "objective": {"delta": 1e-3},
+              "observations": [{"n": 1e6 * 2**i, "d": 1e8 * 3**j, "loss_nats": 3.0 - 0.1 * i - 0.1 * j, "cluster": i}
+                               for i in range(4) for j in range(3)]}  # fmt: skip
+    for name, value in drawn.items():
+        if name in ("bootstrap", "objective"):
+            record[name] = value
+    for name, value in drawn.items():
+        place = record["objective" if name == "delta" else "bootstrap"]
+        if name in ("seed", "drawn", "delta") and isinstance(place, dict):
+            place[name] = value if name != "drawn" or not isinstance(value, int) else value % 3
+    with contextlib.suppress(Gpt2Error):
+        known_law(record, "here")
