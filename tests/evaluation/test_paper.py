@@ -109,7 +109,7 @@ def test_lines_that_are_left_alone_are_counted(model_directory: Path, tmp_path: 
     reporter = Silent()
     record = run(model_directory, write(tmp_path / "a.txt", " e-mail \n the dog , \n"), "wikitext2", reporter)
     assert (record["n_lines"], record["n_lines_not_detokenized"]) == (2, 1)
-    assert any("1 of 2 lines are scored as they are" in line for line in reporter.warnings)
+    assert any("1 of 2 lines is scored as it is" in line for line in reporter.warnings)
 
 
 def test_each_line_of_1bw_is_a_document(model_directory: Path, tmp_path: Path) -> None:
