@@ -39,6 +39,7 @@ _LEAST_BITS = 1 << 12
 _CHUNK = 1 << 22
 _AT_ONCE = 1 << 16
 _MOST = 1 << 53
+_BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class BloomFilter:
                 where, what = self._split(places)
                 while len(where):  # of two n-grams with bits in one byte the later would undo the earlier's
                     self._data[where] |= what
-                    lost = (self._data[where] & what) == 0
+                    lost = (self._data.take(where) & what) == 0
                     where, what = where[lost], what[lost]
 
     def holds(self, hashes: np.ndarray) -> np.ndarray:
@@ -119,7 +120,7 @@ class BloomFilter:
         left = np.arange(len(hashes))
         for probe in range(1, self.header.probes + 1):
             where, what = self._split(self._place(hashes[left], probe))
-            left = left[(self._data[where] & what) != 0]
+            left = left[(self._data.take(where) & what) != 0]
         held = np.zeros(len(hashes), dtype=bool)
         held[left] = True
         return held
@@ -152,7 +153,7 @@ class BloomFilter:
 
     @staticmethod
     def _split(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+        return (places >> np.uint64(3)).view(np.int64), _BIT.take((places & np.uint64(7)).view(np.int64))
 
 
 def check_bloom(stream: BinaryIO, name: str, reporter: Reporter) -> BloomHeader:
