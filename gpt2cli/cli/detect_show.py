@@ -17,7 +17,9 @@ from gpt2cli.cli.options import (
     files_argument,
     force_option,
     output_option,
+    scored_form_option,
     threads_option,
+    windows_batch_option,
 )
 from gpt2cli.errors import UsageFault
 
@@ -35,12 +37,10 @@ from gpt2cli.errors import UsageFault
 @click.option("--context", type=Count(1), metavar="TOKENS", help="Longest context; default: all the model has.")
 @click.option("--stride", type=Count(1), metavar="TOKENS",
               help="How far each window moves on; default: half of the context.")
-@click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
-              show_default=True, help="What the inputs are; auto tells by name (.jsonl, .ndjson) or content.")
+@scored_form_option()
 @click.option("--split", type=click.Choice(["train", "val"]), default=None,
               help="Of a shard set val, the default, or train.")
-@click.option("--batch", type=Count(1), metavar="N",
-              help="Full windows computed together, default 2,048 positions' worth: speed and memory, not the result.")
+@windows_batch_option()
 @dtype_option("; bf16 is faster and changes the fifth digit")
 @device_option()
 @threads_option()

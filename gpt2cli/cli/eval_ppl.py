@@ -23,7 +23,9 @@ from gpt2cli.cli.options import (
     files_argument,
     force_option,
     output_option,
+    scored_form_option,
     threads_option,
+    windows_batch_option,
 )
 from gpt2cli.errors import counted
 
@@ -53,12 +55,10 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
 @exclude_overlap_option("documents")
 @max_overlap_option()
 @click.option("--merge", is_flag=True, help="All arguments are records of pieces, to be made one.")
-@click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
-              show_default=True, help="What the inputs are; auto tells by name (.jsonl, .ndjson) or content.")
+@scored_form_option()
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default=None,
               help="Of a shard set val, the default, or train; of paper-enwik8 and -text8 test, the default, or all.")
-@click.option("--batch", type=Count(1), metavar="N",
-              help="Full windows computed together, default 2,048 positions' worth: speed and memory, not the result.")
+@windows_batch_option()
 @dtype_option("; bf16 is faster and changes the fifth digit")
 @device_option()
 @threads_option()

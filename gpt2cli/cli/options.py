@@ -135,3 +135,17 @@ def threads_option() -> Callable[[Any], Any]:
     """Return --threads N."""
     return click.option("--threads", type=Whole(1, 4096), default=None, metavar="N",
                         help="CPU threads for torch; default: torch's own choice.")
+
+
+def scored_form_option() -> Callable[[Any], Any]:
+    """Add --format: what the texts that a model scores are."""
+    return click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl", "shard"]), default="auto",
+                        show_default=True,
+                        help="What the inputs are; auto tells by name (.jsonl, .ndjson) or content.")
+
+
+def windows_batch_option() -> Callable[[Any], Any]:
+    """Add --batch: how many windows a model scores together."""
+    return click.option("--batch", type=Count(1), metavar="N",
+                        help="Full windows computed together, default 2,048 positions' worth: speed and memory, not "
+                             "the result.")

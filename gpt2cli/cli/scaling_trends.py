@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -50,19 +51,29 @@ def capability(
         raise UsageFault(f"--floor {floor:g} is not below --ceiling {ceiling:g}")
     found = read_drawable(files or ("-",), console)
     sizes = {curve.run: curve.n_params for curve in found.curves if curve.n_params is not None}
-    fits, left = [], []
-    for panel in panels(found.final_evaluations(), found.tasks, sizes, metrics):
-        for series in panel.series:
-            try:
-                fits.append(fit_series(series, against, form, (floor, ceiling), wanted, resamples, seed))
-            except BadInput as error:
-                left.append(str(error))
-    if not fits:
-        raise BadInput(left[0])
+    series = [each for panel in panels(found.final_evaluations(), found.tasks, sizes, metrics) for each in panel.series]
+    limits = floor, ceiling
+    fits, said = _fit_each(series, lambda each: fit_series(each, against, form, limits, wanted, resamples, seed))
     write_records("gpt2.fit", [_capability_record(fit, seed, resamples) for fit in fits], output, force)
     _show_capability(fits, against)
-    for text in dict.fromkeys([*left, *(text for fit in fits for text in fit.warnings)]):
+    for text in said:
         console.warn(text)
+
+
+def _fit_each(items: Iterable[Any], fit: Callable[[Any], Any]) -> tuple[list[Any], list[str]]:
+    """Return the fits of what can be fitted, and once each why the others cannot and what the fits warn of.
+
+    Raises BadInput with the first reason when there is no fit.
+    """
+    fits, left = [], []
+    for item in items:
+        try:
+            fits.append(fit(item))
+        except BadInput as error:
+            left.append(str(error))
+    if not fits:
+        raise BadInput(left[0])
+    return fits, list(dict.fromkeys([*left, *(text for found in fits for text in found.warnings)]))
 
 
 def _capability_record(fit: Any, seed: int, resamples: int) -> dict[str, Any]:
@@ -127,17 +138,10 @@ def curve(
     runs = read_drawable(files or ("-",), console).curves
     if not runs:
         raise BadInput("no run with losses here; give metrics.jsonl files or run directories")
-    fits, left = [], []
-    for run in runs:
-        try:
-            fits.append(fit_curve(run, split, axis, form, wanted))
-        except BadInput as error:
-            left.append(str(error))
-    if not fits:
-        raise BadInput(left[0])
+    fits, said = _fit_each(runs, lambda run: fit_curve(run, split, axis, form, wanted))
     write_records("gpt2.fit", [_curve_record(fit, split, axis) for fit in fits], output, force)
     _show_curves(fits, axis)
-    for text in dict.fromkeys([*left, *(text for fit in fits for text in fit.warnings)]):
+    for text in said:
         console.warn(text)
 
 

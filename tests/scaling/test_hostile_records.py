@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -113,5 +112,9 @@ def test_a_saved_fit_whose_resampling_is_nonsense(drawn: dict[str, Any]) -> None
         place = record["objective" if name == "delta" else "bootstrap"]
         if name in ("seed", "drawn", "delta") and isinstance(place, dict):
             place[name] = value if name != "drawn" or not isinstance(value, int) else value % 3
-    with contextlib.suppress(Gpt2Error):
-        known_law(record, "here")
+    try:
+        law = known_law(record, "here")
+    except Gpt2Error as error:
+        assert str(error) == "here: the fit's bootstrap is damaged"
+    else:
+        assert law.name == "chinchilla" and (law.boot is None or law.boot.drawn == record["bootstrap"]["drawn"])

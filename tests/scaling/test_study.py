@@ -110,9 +110,9 @@ def test_auto_needs_runs_to_hold_out() -> None:
 )
 def test_a_fit_of_any_json_is_a_law_or_bad_input(record: dict[str, Any]) -> None:
     try:
-        known_law(record, "fit.jsonl")
-    except Gpt2Error:
-        pass
+        assert known_law(record, "fit.jsonl").name == record["law"]
+    except Gpt2Error as error:
+        assert str(error).startswith("fit.jsonl: ")
 
 
 def test_laws_of_one_variable_leave_the_other_runs_out_by_rule() -> None:
