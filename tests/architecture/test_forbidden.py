@@ -17,7 +17,7 @@ CALLS = {"torch.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.f
          "torch.hub.load", "numpy.load", "np.load", "random.seed", "np.random.seed", "numpy.random.seed", "torch.save"}
 METHODS = {"extractall", "to_pickle", "read_pickle", "tofile"}
 KEYWORDS = {"shell": True, "allow_pickle": True, "trust_remote_code": True}
-IMPORT_COMMAND = "gpt2cli/cli/import"  # the one command that may read a pickle, when asked to by name
+PICKLE_READER = "gpt2cli/interchange/pickled_tensors.py"  # of `gpt2 import`, behind a flag: the one place, by one call
 
 
 def dotted(node: ast.expr) -> str:
@@ -72,9 +72,19 @@ def test_yaml_is_read_in_one_place_by_the_safe_loader(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_code_runs_no_foreign_data(path: Path) -> None:
-    if str(path.relative_to(ROOT)).startswith(IMPORT_COMMAND):
-        return
-    assert list(offences(path.read_text(encoding="utf-8"))) == []
+    found = list(offences(path.read_text(encoding="utf-8")))
+    if str(path.relative_to(ROOT)) == PICKLE_READER:
+        assert [what.split(": ")[1] for what in found] == ["torch.load()"]
+    else:
+        assert found == []
+
+
+def test_the_one_pickle_is_read_by_the_restricted_loader() -> None:
+    tree = ast.parse((ROOT / PICKLE_READER).read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"]
+    assert len(calls) == 1
+    (restricted,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "weights_only"]
+    assert isinstance(restricted, ast.Constant) and restricted.value is True
 
 
 @pytest.mark.parametrize("source", [

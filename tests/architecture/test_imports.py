@@ -24,8 +24,9 @@ ARROWS = {
     "quality": GROUND | {"tokens", "sampling", "evaluation"},
     "detection": GROUND | {"tokens", "model", "sampling", "evaluation"},
     "overlap": GROUND | {"tokens"},
+    "interchange": GROUND | {"tokens", "model"},
     "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation", "detection",
-                   "quality", "overlap"},
+                   "quality", "overlap", "interchange"},
     "__main__": {"cli"},
 }
 """What each part may import besides itself."""
