@@ -18,9 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.evaluation.forward import linear
-from gpt2cli.model.gpt2 import GPT2, Attention, Block, Projection
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.decoder import Decoder
+from gpt2cli.model.gpt2 import GPT2, Attention, Block
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Prefix:
 @torch.inference_mode()
 def read_prefix(model: GPT2, ids: np.ndarray) -> Prefix:
     """Read what all rows begin with."""
-    weight = model.wte.weight
-    cache = KVCache(model.shape, 1, len(ids), device=weight.device, dtype=weight.dtype)
-    model(torch.from_numpy(ids.astype(np.int64)).to(weight.device)[None, :], cache)
+    decoder = Decoder(model)
+    cache = decoder.cache(1, len(ids))
+    decoder.begin([tuple(ids.tolist())], cache)
     return Prefix(tuple(cache.k_LBHSD), tuple(cache.v_LBHSD))
 
 
@@ -80,8 +79,8 @@ def branched_states(model: GPT2, rows: Sequence[Row], prefix: Prefix | None, wan
         y_BTC = _attend(block.attn, block.ln_1(x_BTC), mask, layer, prefix)
         if layer == len(model.h) - 1:
             x_BTC, y_BTC = x_BTC.flatten(0, 1)[wanted], y_BTC.flatten(0, 1)[wanted]
-        x_BTC += _project(block.attn.c_proj, y_BTC)
-        x_BTC += _project(block.mlp.c_proj, _project(block.mlp.c_fc, block.ln_2(x_BTC), gelu=True))
+        x_BTC += block.attn.c_proj.infer(y_BTC)
+        x_BTC += block.mlp.c_proj.infer(block.mlp.c_fc.infer(block.ln_2(x_BTC), gelu=True))
     final: Tensor = model.ln_f(x_BTC)
     return final
 
@@ -89,17 +88,13 @@ def branched_states(model: GPT2, rows: Sequence[Row], prefix: Prefix | None, wan
 def _attend(attention: Attention, x_BTC: Tensor, mask_B1TS: Tensor | None, layer: int, prefix: Prefix | None) -> Tensor:
     """Return attention (B, T, C) to the prefix and, as the mask allows, the row, before its output projection."""
     B, T, C = x_BTC.shape
-    qkv_BT3HD = _project(attention.c_attn, x_BTC).view(B, T, 3, attention.n_head, C // attention.n_head)
+    qkv_BT3HD = attention.c_attn.infer(x_BTC).view(B, T, 3, attention.n_head, C // attention.n_head)
     q_BHTD, k_BHSD, v_BHSD = qkv_BT3HD.permute(2, 0, 3, 1, 4)
     if prefix is not None:
         k_BHSD = torch.cat([prefix.keys[layer].expand(B, -1, -1, -1), k_BHSD], dim=2)
         v_BHSD = torch.cat([prefix.values[layer].expand(B, -1, -1, -1), v_BHSD], dim=2)
     y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask_B1TS, is_causal=mask_B1TS is None)
     return y_BHTD.transpose(1, 2).reshape(B, T, C)
-
-
-def _project(projection: Projection, x: Tensor, *, gelu: bool = False) -> Tensor:
-    return linear(x, projection.weight.T, projection.bias, gelu=gelu)
 
 
 def _lay_out(row: Row, ids: np.ndarray, positions: np.ndarray, segments: np.ndarray) -> None:

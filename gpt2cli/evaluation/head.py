@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt2cli.evaluation.forward import linear
 from gpt2cli.evaluation.predictions import Foremost, Predictions, Wanted, joined
+from gpt2cli.model.linear import linear
 
 ROWS = 256
 """Positions whose logits exist at once: fewer make the matrix product slower, more only take memory."""

@@ -20,8 +20,8 @@ from gpt2cli.evaluation.task import Item, Result, Task
 from gpt2cli.evaluation.task_machine import Machine
 from gpt2cli.evaluation.task_requests import EncodedRequest
 from gpt2cli.evaluation.task_scoring import LikelihoodScorer
+from gpt2cli.model.decoder import Decoder
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.tokens.vocabulary import Vocabulary
 
 MAX_PIECES = 8
@@ -79,7 +79,7 @@ class WordSearch:
     """Finds the most probable word after a text, but for `without`; the `beam` most probable beginnings are kept."""
 
     def __init__(self, model: GPT2, vocabulary: Vocabulary, beam: int, without: frozenset[str]) -> None:
-        self._model = model
+        self._decoder = Decoder(model)
         self._tokens = vocabulary.token_bytes()
         self._pieces = _pieces(vocabulary, model.wte.weight.device)
         self._beam = beam
@@ -88,9 +88,8 @@ class WordSearch:
     @torch.inference_mode()
     def best(self, context: list[int]) -> tuple[str, float]:
         """Return the most probable word and its log probability; ("", -inf) where no word was found."""
-        weight = self._model.wte.weight
-        cache = KVCache(self._model.shape, 1, len(context) + MAX_PIECES, device=weight.device, dtype=weight.dtype)
-        log_BV = self._log_probabilities(torch.tensor([context], device=weight.device), cache)
+        cache = self._decoder.cache(1, len(context) + MAX_PIECES)
+        log_BV = self._log_probabilities(self._decoder.begin([tuple(context)], cache))
         best, words = ("", float("-inf")), [b""]
         sums_B = log_BV.new_zeros(1)
         allowed_V = self._pieces.begin_V
@@ -100,8 +99,8 @@ class WordSearch:
                 break
             words = [words[row] + self._tokens[token] for row, token in zip(rows_B.tolist(), ids_B.tolist(),
                                                                              strict=True)]
-            cache.reorder(rows_B)
-            log_BV = self._log_probabilities(ids_B[:, None], cache)
+            cache.reorder(rows_B.tolist())
+            log_BV = self._log_probabilities(self._decoder.read(ids_B[:, None], cache)[:, -1])
             ended_B = sums_B + log_BV.masked_fill(~self._pieces.end_V, float("-inf")).logsumexp(dim=1)
             for word, nats in zip(words, ended_B.tolist(), strict=True):
                 text = word.decode("utf-8", "replace").strip()
@@ -110,8 +109,8 @@ class WordSearch:
             allowed_V = self._pieces.go_on_V
         return best
 
-    def _log_probabilities(self, ids_BT: Tensor, cache: KVCache) -> Tensor:
-        logits_BV = self._model.logits(self._model(ids_BT, cache)[:, -1])[:, : len(self._pieces.end_V)]
+    def _log_probabilities(self, x_BC: Tensor) -> Tensor:
+        logits_BV = self._decoder.logits(x_BC)[:, : len(self._pieces.end_V)]
         return logits_BV.double().log_softmax(dim=1)
 
     def _grow(self, sums_B: Tensor, log_BV: Tensor, allowed_V: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:

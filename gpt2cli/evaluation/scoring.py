@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from gpt2cli.errors import BadInput, Interrupted
-from gpt2cli.evaluation.forward import hidden_states
 from gpt2cli.evaluation.head import Head, Scores
 from gpt2cli.evaluation.predictions import Predictions, Wanted
 from gpt2cli.evaluation.protocols import Protocol
 from gpt2cli.evaluation.token_feed import TokenFeed
 from gpt2cli.evaluation.windows import LAST_WORD_WINDOW, WINDOWS, Window
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.packed import hidden_states
 from gpt2cli.reporter import Reporter
 
 LOOKAHEAD = 16

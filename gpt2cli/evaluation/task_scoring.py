@@ -15,10 +15,10 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.evaluation.branches import Prefix, branched_states, read_prefix
-from gpt2cli.evaluation.forward import linear
 from gpt2cli.evaluation.task_requests import EncodedRequest
 from gpt2cli.evaluation.task_trees import Tree, grow, with_shared_prefixes
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.linear import linear
 from gpt2cli.reporter import Reporter
 
 HEAD_ROWS = 256

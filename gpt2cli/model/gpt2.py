@@ -4,7 +4,7 @@ Radford et al. 2019 and OpenAI's released code: pre-norm blocks, learned positio
 attention scaled by 1/sqrt(head size), the head tied to the token embedding. Parameters carry Hugging Face's names and
 OpenAI's layout (matrices stored [in, out]), so a state dict is the file format.
 
-Shape suffixes: B batch, T positions, S positions attended to, C width (n_embd), H heads, D head size, V vocabulary.
+Shape suffixes: B batch, T positions, C width (n_embd), H heads, D head size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.linear import linear
 from gpt2cli.sizes import ModelShape
 
 LAYER_NORM_EPS = 1e-5
@@ -35,28 +35,26 @@ class Projection(nn.Module):
         """Map (..., in) to (..., out)."""
         return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
 
+    def infer(self, x_NC: Tensor, *, gelu: bool = False) -> Tensor:
+        """Map (N, in) to (N, out) by the fastest kernel, without gradients; then GELU if `gelu`."""
+        return linear(x_NC, self.weight.T, self.bias, gelu=gelu)
+
 
 class Attention(nn.Module):
     """Causal multi-head self-attention."""
 
-    def __init__(self, shape: ModelShape, layer: int) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.n_head, self.layer = shape.n_head, layer
+        self.n_head = shape.n_head
         self.c_attn = Projection(shape.n_embd, 3 * shape.n_embd)
         self.c_proj = Projection(shape.n_embd, shape.n_embd)
 
-    def forward(self, x_BTC: Tensor, dropout: float, cache: KVCache | None) -> Tensor:
-        """Return (B, T, C); with a cache, T new positions attend to all that came before."""
+    def forward(self, x_BTC: Tensor, dropout: float) -> Tensor:
+        """Map (B, T, C) to (B, T, C)."""
         B, T, C = x_BTC.shape
         q, k, v = self.c_attn(x_BTC).split(C, dim=2)
-        q_BHTD, k_BHSD, v_BHSD = (p.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for p in (q, k, v))
-        mask_TS = None
-        if cache is not None:
-            k_BHSD, v_BHSD = cache.append(self.layer, k_BHSD, v_BHSD)
-            mask_TS = cache.mask(T)
-        causal = cache is None or (T > 1 and mask_TS is None)
-        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask_TS, dropout_p=dropout,
-                                                is_causal=causal)
+        q_BHTD, k_BHTD, v_BHTD = (p.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for p in (q, k, v))
+        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, dropout_p=dropout, is_causal=True)
         return self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, C))
 
 
@@ -76,16 +74,16 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, shape: ModelShape, layer: int) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
-        self.attn = Attention(shape, layer)
+        self.attn = Attention(shape)
         self.ln_2 = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
         self.mlp = MLP(shape)
 
-    def forward(self, x_BTC: Tensor, dropout: float, cache: KVCache | None) -> Tensor:
+    def forward(self, x_BTC: Tensor, dropout: float) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        x_BTC = x_BTC + _drop(self.attn(self.ln_1(x_BTC), dropout, cache), dropout)
+        x_BTC = x_BTC + _drop(self.attn(self.ln_1(x_BTC), dropout), dropout)
         return x_BTC + _drop(self.mlp(self.ln_2(x_BTC)), dropout)
 
 
@@ -101,24 +99,21 @@ class GPT2(nn.Module):
         self.dropout = dropout
         self.wte = nn.Embedding(shape.n_vocab, shape.n_embd, _weight=torch.empty(shape.n_vocab, shape.n_embd))
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd, _weight=torch.empty(shape.n_ctx, shape.n_embd))
-        self.h = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
+        self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
 
-    def forward(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return final hidden states (B, T, C) of ids (B, T); positions go on where the cache ends.
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Return final hidden states (B, T, C) of ids (B, T). Inference runs the same in packed.py and decoder.py.
 
         Raises ValueError when the positions pass n_ctx.
         """
-        start = cache.length if cache is not None else 0
         T = ids_BT.shape[1]
-        if start + T > self.shape.n_ctx:
-            raise ValueError(f"{start + T} positions do not fit a context of {self.shape.n_ctx}")
+        if self.shape.n_ctx < T:
+            raise ValueError(f"{T} positions do not fit a context of {self.shape.n_ctx}")
         dropout = self.dropout if self.training else 0.0
-        x_BTC = _drop(self.wte(ids_BT) + self.wpe.weight[start : start + T], dropout)
+        x_BTC = _drop(self.wte(ids_BT) + self.wpe.weight[:T], dropout)
         for block in self.h:
-            x_BTC = block(x_BTC, dropout, cache)
-        if cache is not None:
-            cache.advance(T)
+            x_BTC = block(x_BTC, dropout)
         return self.ln_f(x_BTC)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The forward pass and the head for scoring, against the model itself and fp64."""
+"""The head for scoring, against the model itself and fp64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from tiny_models import lively_model
 
 from gpt2cli.errors import BadInput, Interrupted
-from gpt2cli.evaluation.forward import hidden_states, linear
 from gpt2cli.evaluation.head import Head
 from gpt2cli.evaluation.protocols import settle
 from gpt2cli.evaluation.scoring import Scorer, WindowScores
@@ -20,27 +19,6 @@ from gpt2cli.sizes import ModelShape
 @pytest.fixture(scope="module")
 def model() -> GPT2:
     return lively_model(ModelShape(3, 2, 16, 32, 500))
-
-
-def test_sequences_end_to_end_are_the_model_on_each(model: GPT2) -> None:
-    generator = torch.Generator().manual_seed(1)
-    runs = [(2, 32), (3, 7), (1, 1)]
-    sequences = [torch.randint(0, 500, (length,), generator=generator) for count, length in runs for _ in range(count)]
-    expected = torch.cat([model(sequence[None])[0] for sequence in sequences])
-    ids = torch.cat(sequences)
-    torch.testing.assert_close(hidden_states(model, ids, runs), expected, rtol=1e-4, atol=1e-4)
-    wanted = torch.tensor([0, 31, 40, 64, 85])
-    torch.testing.assert_close(hidden_states(model, ids, runs, wanted), expected[wanted], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("onednn", [True, False])
-def test_linear_with_and_without_onednn(monkeypatch: pytest.MonkeyPatch, onednn: bool) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
-    x, w, b = torch.randn(5, 16), torch.randn(16, 8), torch.randn(8)
-    exact = x.double() @ w.double() + b.double()
-    torch.testing.assert_close(linear(x, w.T, b).double(), exact, rtol=1e-5, atol=1e-5)
-    gelu = torch.nn.functional.gelu(exact, approximate="tanh")
-    torch.testing.assert_close(linear(x, w.T, b, gelu=True).double(), gelu, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 33, 256])
