@@ -67,7 +67,7 @@ def command(
         raise click.UsageError("--no-echo is for text; a record holds prompt and text apart")
     source = _prompt_source(prompt, lines, prompts_file)
     from gpt2cli.records.streams import open_output
-    from gpt2cli.sampling.generate import Decoding
+    from gpt2cli.sampling.decoding import Decoding
     from gpt2cli.sampling.open_model import ModelChoice
     from gpt2cli.sampling.sample import SampleConfig, sample
 

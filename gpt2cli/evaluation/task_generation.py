@@ -20,7 +20,10 @@ from gpt2cli.evaluation.task import Item, MetricChoice, Result, Task
 from gpt2cli.evaluation.task_filters import Pipeline, pipelines_of
 from gpt2cli.evaluation.task_machine import Machine
 from gpt2cli.evaluation.text_metrics import measure_text
-from gpt2cli.sampling.generate import Decoding, Generator, Prompt, Sample
+from gpt2cli.sampling.context import Prompt
+from gpt2cli.sampling.decoding import Decoding
+from gpt2cli.sampling.generate import Generator
+from gpt2cli.sampling.row import Sample
 from gpt2cli.tokens.encode import Encoder
 
 

@@ -1,12 +1,19 @@
-"""What reshapes a distribution before a token is drawn: temperature, top-k, top-p, in this order.
+"""What reshapes a distribution before a token is drawn: temperature, top-k, top-p, min-p, typical-p, in this order.
 
-Each equals the logits processor of the same name in `transformers`. Shapes: B rows, V vocabulary.
+Each equals the logits processor of the same name in `transformers`, but that tokens as probable as the last one kept
+stay too. No filter sorts the vocabulary. Shapes: B rows, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from gpt2cli.sampling.decoding import Decoding
+
+_HALVINGS = 14
 
 
 def scale_temperature(logits_BV: Tensor, temperature: float) -> Tensor:
@@ -25,22 +32,78 @@ def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
 def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
     """Return logits with each row's nucleus kept, the rest at -inf (Holtzman et al. 2020).
 
-    The nucleus is the smallest set of most probable tokens whose probabilities sum to at least `p`; it is never empty.
+    The nucleus is every token with less than `p` of probability strictly above it: the smallest set of most probable
+    tokens whose probabilities sum to at least `p`, and what ties with its last. It is never empty.
     """
     if p >= 1.0:
         return logits_BV
-    ascending, order = logits_BV.sort(dim=1)
-    outside = ascending.softmax(dim=1).cumsum(dim=1) <= 1.0 - p
-    outside[:, -1] = False
-    return logits_BV.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), -torch.inf)
+    return _keep_each(logits_BV, lambda logits_V: -logits_V, p)
 
 
-def apply_filters(logits_BV: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
-    """Return what is drawn from: temperature, then top-k, then top-p; None leaves a filter out."""
-    if temperature != 1.0:
-        logits_BV = scale_temperature(logits_BV, temperature)
-    if top_k is not None:
-        logits_BV = keep_top_k(logits_BV, top_k)
-    if top_p is not None:
-        logits_BV = keep_top_p(logits_BV, top_p)
+def keep_min_p(logits_BV: Tensor, min_p: float) -> Tensor:
+    """Return logits with tokens less probable than `min_p` times the most probable one at -inf (Nguyen et al. 2024)."""
+    probabilities_BV = logits_BV.softmax(dim=1)
+    return logits_BV.masked_fill(probabilities_BV < min_p * probabilities_BV.amax(dim=1, keepdim=True), -torch.inf)
+
+
+def keep_typical(logits_BV: Tensor, p: float) -> Tensor:
+    """Return logits with the locally typical tokens kept, the rest at -inf (Meister et al. 2023).
+
+    Those are the tokens whose information content is nearest to the distribution's entropy, that together have at
+    least probability `p`.
+    """
+    return logits_BV if p >= 1.0 else _keep_each(logits_BV, surprise, p)
+
+
+def surprise(logits_V: Tensor) -> Tensor:
+    """Return how far each token's information content is from the entropy, in nats [V]; infinite for one at -inf."""
+    logprobs_V = logits_V.log_softmax(dim=0)
+    entropy = -torch.nansum(logprobs_V * logprobs_V.exp())
+    return (-logprobs_V - entropy).abs()
+
+
+def apply_filters(logits_BV: Tensor, decoding: Decoding) -> Tensor:
+    """Return the logits of what is drawn from: temperature, then each filter that `decoding` asks for."""
+    if decoding.temperature != 1.0:
+        logits_BV = scale_temperature(logits_BV, decoding.temperature)
+    if decoding.top_k is not None:
+        logits_BV = keep_top_k(logits_BV, decoding.top_k)
+    if decoding.top_p is not None:
+        logits_BV = keep_top_p(logits_BV, decoding.top_p)
+    if decoding.min_p is not None:
+        logits_BV = keep_min_p(logits_BV, decoding.min_p)
+    if decoding.typical_p is not None:
+        logits_BV = keep_typical(logits_BV, decoding.typical_p)
     return logits_BV
+
+
+def _keep_each(logits_BV: Tensor, rank: Callable[[Tensor], Tensor], mass: float) -> Tensor:
+    kept = []
+    for logits_V in logits_BV:
+        rank_V = rank(logits_V)
+        last = last_rank(rank_V, logits_V.softmax(dim=0), mass)
+        kept.append(logits_V.masked_fill(rank_V > last, -torch.inf))
+    return torch.stack(kept)
+
+
+def last_rank(rank_V: Tensor, weights_V: Tensor, mass: float) -> Tensor:
+    """Return the largest rank (a number) that has less than `mass` of the weights at ranks strictly below it.
+
+    Weights sum to 1; ranks may be infinite where the weight is 0. The range of ranks is halved until few tokens are
+    left, and only those are sorted.
+    """
+    low, high = float(rank_V.amin()), float(rank_V.masked_fill(rank_V.isinf(), -torch.inf).amax())
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        if float(torch.dot((rank_V <= middle).to(weights_V.dtype), weights_V)) < mass:
+            low = middle
+        else:
+            high = middle
+    inside_V = (rank_V >= low) & (rank_V <= high)
+    ranks, order = rank_V[inside_V].sort()
+    below = weights_V[rank_V < low].sum(dtype=torch.float64)
+    before = below + weights_V[inside_V][order].double().cumsum(0) - weights_V[inside_V][order]
+    ahead = before[torch.searchsorted(ranks, ranks)]  # ties count from the first of them
+    return ranks[(torch.count_nonzero(ahead < mass) - 1).clamp(min=0)]

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from gpt2cli.errors import UsageFault
 from gpt2cli.records.jsonl import RecordWriter
 from gpt2cli.reporter import Reporter
-from gpt2cli.sampling.generate import Decoding, Generator, Prompt, Sample, read_prompt
+from gpt2cli.sampling.context import Prompt, read_prompt
+from gpt2cli.sampling.decoding import Decoding
+from gpt2cli.sampling.generate import Generator
 from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
 from gpt2cli.sampling.prompts import PromptSource, read_prompts
+from gpt2cli.sampling.row import Sample
 
 SEPARATOR = b"\n<|endoftext|>\n"
 
@@ -44,7 +46,7 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
     live: a single sample's text is written and flushed as it comes. end: records close with gpt2.end/1.
     Raises UsageFault for settings that make no sense, and what read_prompts and open_model raise.
     """
-    _check(config.decoding)
+    config.decoding.check()
     texts = read_prompts(config.prompts, reporter)
     opened = open_model(config.model, reporter)
     n_ctx = opened.shape.n_ctx
@@ -74,11 +76,6 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
         reporter.note(f"{cut_by_context} of {len(prompts) * config.num_samples} samples ended at the context's "
                       f"{n_ctx} tokens, before --max-tokens")
     return summary
-
-
-def _check(decoding: Decoding) -> None:
-    if any(not stop for stop in decoding.stop):
-        raise UsageFault("an empty --stop would stop before the first token")
 
 
 def _tell_dropped(prompts: list[Prompt], n_ctx: int, reporter: Reporter) -> None:

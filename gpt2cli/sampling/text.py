@@ -15,24 +15,31 @@ class TextStream:
         self._held = b""
         self.stopped = False
 
-    def feed(self, piece: bytes) -> bytes:
-        """Take the bytes of one token; return what may be shown now. Sets `stopped` once a stop string is complete."""
+    def feed(self, piece: bytes, *, look: bool = True) -> bytes:
+        """Take the bytes of one token; return what may be shown now. Sets `stopped` once a stop string is complete.
+
+        look: whether a stop string may begin in this piece.
+        """
         if self.stopped:
             return b""
         self._held += piece
+        if not look:
+            return self._all_but(open_character(self._held))
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.stopped = True
             shown, self._held = self._held[: min(found)], b""
             return shown
-        keep = max(self._open_stop(), open_character(self._held))
-        cut = len(self._held) - keep
-        shown, self._held = self._held[:cut], self._held[cut:]
-        return shown
+        return self._all_but(max(self._open_stop(), open_character(self._held)))
 
     def close(self) -> bytes:
         """Return what was held back: nothing more will come."""
         shown, self._held = self._held, b""
+        return shown
+
+    def _all_but(self, keep: int) -> bytes:
+        cut = len(self._held) - keep
+        shown, self._held = self._held[:cut], self._held[cut:]
         return shown
 
     def _open_stop(self) -> int:

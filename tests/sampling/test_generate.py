@@ -10,11 +10,14 @@ import pytest
 import torch
 from chi_square import chi_square, critical
 from tiny_models import lively_model, small_vocabulary
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, RepetitionPenaltyLogitsProcessor
 
 from gpt2cli.model.weights import load_model
+from gpt2cli.sampling.context import Prompt, read_prompt
+from gpt2cli.sampling.decoding import Decoding
 from gpt2cli.sampling.filters import apply_filters
-from gpt2cli.sampling.generate import Decoding, Generator, Prompt, Sample, read_prompt
+from gpt2cli.sampling.generate import Generator
+from gpt2cli.sampling.row import Sample
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.encode import Encoder
 
@@ -68,13 +71,19 @@ def test_seeds_differ_and_repeat(model_directory: Path) -> None:
     assert made(model_directory, seed=1)[0].ids != made(model_directory, seed=2)[0].ids
 
 
-@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5, "top_k": 8}, {"top_p": 0.6}])
+@pytest.mark.parametrize("settings", [
+    {}, {"temperature": 0.5, "top_k": 8}, {"top_p": 0.6}, {"top_p": 0.3, "min_p": 0.2}, {"typical_p": 0.4},
+    {"top_k": 100, "top_p": 0.7, "typical_p": 0.5}, {"repetition_penalty": 1.5, "min_tokens": 1},
+])
 def test_first_tokens_have_the_models_distribution(model_directory: Path, settings: dict) -> None:
     model, encoder = parts(model_directory)
     ids = torch.tensor([encoder.encode("The").tolist()])
-    logits = model.logits(model(ids)[:, -1])
     asked = Decoding(max_tokens=1, **settings)
-    wanted = apply_filters(logits, asked.temperature, asked.top_k, asked.top_p).double().softmax(1)[0].numpy()
+    logits = model.logits(model(ids)[:, -1])
+    if "repetition_penalty" in settings:
+        logits = RepetitionPenaltyLogitsProcessor(1.5)(ids, logits)
+        logits[:, 499] = -torch.inf
+    wanted = apply_filters(logits, asked).double().softmax(1)[0].numpy()
     samples = made(model_directory, ("The",), n=4000, batch=1000, max_tokens=1, **settings)
     counts = np.bincount([sample.ids[0] if sample.ids else 499 for sample in samples], minlength=500)
     likely = wanted * 4000 >= 5

@@ -9,7 +9,8 @@ from chi_square import chi_square, critical
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2cli.sampling.streams import SampleStream, draw
+from gpt2cli.sampling.picking import draw
+from gpt2cli.sampling.streams import SampleStream
 
 
 def numbers(seed: int, prompt: int, sample: int, count: int = 5) -> list[float]:
