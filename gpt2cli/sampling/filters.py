@@ -14,6 +14,7 @@ from torch import Tensor
 from gpt2cli.sampling.decoding import Decoding
 
 _HALVINGS = 14
+_IMPOSSIBLE = -1e4
 
 
 def scale_temperature(logits_BV: Tensor, temperature: float) -> Tensor:
@@ -58,7 +59,7 @@ def keep_typical(logits_BV: Tensor, p: float) -> Tensor:
 def surprise(logits_V: Tensor) -> Tensor:
     """Return how far each token's information content is from the entropy, in nats [V]; infinite for one at -inf."""
     logprobs_V = logits_V.log_softmax(dim=0)
-    entropy = -torch.nansum(logprobs_V * logprobs_V.exp())
+    entropy = -torch.dot(logprobs_V.exp(), logprobs_V.clamp(min=_IMPOSSIBLE))
     return (-logprobs_V - entropy).abs()
 
 
@@ -97,13 +98,20 @@ def last_rank(rank_V: Tensor, weights_V: Tensor, mass: float) -> Tensor:
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if float(torch.dot((rank_V <= middle).to(weights_V.dtype), weights_V)) < mass:
+        # what is at the middle itself counts half: too much or too little, the answer stays in [low, high]
+        if (1 + float(torch.dot(torch.sign(middle - rank_V), weights_V))) / 2 < mass:
             low = middle
         else:
             high = middle
-    inside_V = (rank_V >= low) & (rank_V <= high)
-    ranks, order = rank_V[inside_V].sort()
-    below = weights_V[rank_V < low].sum(dtype=torch.float64)
-    before = below + weights_V[inside_V][order].double().cumsum(0) - weights_V[inside_V][order]
-    ahead = before[torch.searchsorted(ranks, ranks)]  # ties count from the first of them
+    reach = (high - low) * 0.501 + 1e-6 * (abs(low) + abs(high))
+    near = ((rank_V - (low + high) / 2).abs() <= reach).nonzero()[:, 0]
+    ranks, order = rank_V[near].sort()
+    below = torch.dot(before(rank_V, ranks[0]), weights_V).double()
+    weights = weights_V[near][order].double()
+    ahead = (below + weights.cumsum(0) - weights)[torch.searchsorted(ranks, ranks)]  # ties count from their first
     return ranks[(torch.count_nonzero(ahead < mass) - 1).clamp(min=0)]
+
+
+def before(rank_V: Tensor, rank: Tensor) -> Tensor:
+    """Return 1 where rank_V is less than `rank`, else 0 [V]; to compare and to convert takes four times as long."""
+    return torch.sign(rank - rank_V).clamp_(min=0)

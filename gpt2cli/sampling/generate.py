@@ -1,13 +1,14 @@
 """Generation: prompts in, continuations out, token by token, in batches that change nothing but speed.
 
-Work is cut into groups of consecutive samples whose prompts have equally many tokens (all samples of one prompt among
-them). A group's prompts are read once, then each step feeds one token a row; rows that end leave the batch.
+Consecutive samples are computed together, whatever the lengths of their prompts. A batch's prompts are read once, then
+each step feeds one token a row; rows that end leave the batch.
 Shapes: B rows, T positions, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -46,21 +47,11 @@ class Generator:
         if sink is not None and len(prompts) * num_samples != 1:
             raise ValueError("only a single sample can be streamed")
         n_ctx = self.model.shape.n_ctx
-        for group in self._groups(prompts, num_samples):
+        samples = (Sample(prompt, number) for prompt in prompts for number in range(num_samples))
+        while group := list(islice(samples, self._batch)):
             rows = [Row(sample, decoding, self.encoder, n_ctx, sink) for sample in group]
             self._run([row for row in rows if not row.finished], decoding, on_token)
             yield from group
-
-    def _groups(self, prompts: Sequence[Prompt], num_samples: int) -> Iterator[list[Sample]]:
-        group: list[Sample] = []
-        for prompt in prompts:
-            for number in range(num_samples):
-                if group and (len(group) == self._batch or len(group[0].prompt.ids) != len(prompt.ids)):
-                    yield group
-                    group = []
-                group.append(Sample(prompt, number))
-        if group:
-            yield group
 
     @torch.inference_mode()
     def _run(self, rows: list[Row], decoding: Decoding, on_token: OnToken) -> None:

@@ -26,7 +26,7 @@ def test_draws_are_distributed_as_the_filters_say(asked: dict) -> None:
     logits = torch.randn(1, 70, generator=torch.Generator().manual_seed(3)) * 2
     logits[0, [4, 66]] = -torch.inf
     wanted = apply_filters(logits, Decoding(**asked)).double().softmax(1)[0].numpy()
-    n = 6000
+    n = 2000
     drawn = draw_filtered(logits.expand(n, -1), Decoding(**asked), [SampleStream(1, 0, i) for i in range(n)])
     counts = np.bincount(drawn, minlength=70)
     assert counts[wanted == 0].sum() == 0, "drawn from outside the set"
@@ -58,11 +58,15 @@ def test_whatever_the_logits_a_draw_ends_inside_the_set(values: list[float], ask
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 128, 1000, 50_257])
 def test_blocks_are_only_a_way_of_summing(size: int) -> None:
-    weights = torch.rand(3, size, generator=torch.Generator().manual_seed(size))
-    weights[:, size // 3 : size // 2] = 0
-    uniforms = [0.0, 0.5, 1 - 2**-53]
-    cdf = weights.double().cumsum(1)
-    aim = cdf[:, -1:] * torch.tensor(uniforms)[:, None].double()
-    expected = torch.searchsorted(cdf, torch.minimum(aim, torch.nextafter(cdf[:, -1:], torch.zeros(3, 1).double())),
-                                  right=True)[:, 0]
-    assert draw_weighted(weights, uniforms).tolist() == expected.tolist()
+    weights = torch.rand(size, generator=torch.Generator().manual_seed(size))
+    weights[size // 3 : size // 2] = 0
+    cdf = weights.double().cumsum(0)
+    for uniform in (0.0, 0.5, 0.9, 1 - 2**-53):
+        aim = torch.minimum(cdf[-1] * uniform, torch.nextafter(cdf[-1], torch.tensor(0.0).double()))
+        assert draw_weighted(weights, uniform) == int(torch.searchsorted(cdf, aim, right=True))
+
+
+def test_top_k_keeps_what_ties_with_its_last() -> None:
+    logits = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]])
+    drawn = {draw_filtered(logits, Decoding(top_k=2), [SampleStream(0, 0, i)])[0] for i in range(200)}
+    assert drawn == {0, 1, 2, 3}

@@ -9,7 +9,7 @@ from chi_square import chi_square, critical
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2cli.sampling.picking import draw
+from gpt2cli.sampling.picking import draw_weighted
 from gpt2cli.sampling.streams import SampleStream
 
 
@@ -42,10 +42,11 @@ def test_uniforms_are_uniform() -> None:
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:
-    logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(3))
-    logits[0, [4, 17]] = -torch.inf
-    probabilities = logits.double().softmax(1)[0].numpy()
-    drawn = draw(logits.expand(40_000, -1), numbers(9, 0, 0, 40_000)).numpy()
+    logits = torch.randn(40, generator=torch.Generator().manual_seed(3))
+    logits[[4, 17]] = -torch.inf
+    probabilities = logits.double().softmax(0).numpy()
+    weights = logits.softmax(0)
+    drawn = [draw_weighted(weights, number) for number in numbers(9, 0, 0, 20_000)]
     counts = np.bincount(drawn, minlength=40)
     assert counts[4] == counts[17] == 0
     kept = probabilities > 0
@@ -55,7 +56,7 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 def test_samples_of_one_step_are_independent_across_streams() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.2])
     firsts = [SampleStream(5, prompt, sample).uniform() for prompt in range(100) for sample in range(200)]
-    drawn = draw(probabilities.log().expand(20_000, -1), firsts).numpy()
+    drawn = [draw_weighted(probabilities, number) for number in firsts]
     assert chi_square(np.bincount(drawn, minlength=3), probabilities.numpy()) < critical(2)
 
 
@@ -66,20 +67,13 @@ def test_a_draw_is_always_a_token_of_positive_probability(values: list[float], u
     for index in banned:
         if index < len(values) - 1:
             logits[0, index] = -torch.inf
-    token = int(draw(logits, [u])[0])
+    token = draw_weighted(logits[0].softmax(0), u)
     assert 0 <= token < len(values)
     assert float(logits.softmax(1)[0, token]) > 0
 
 
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_interval_draw_the_ends_of_what_is_kept(u: float) -> None:
-    logits = torch.full((1, 50_257), -torch.inf)
-    logits[0, 100:200] = torch.randn(100, generator=torch.Generator().manual_seed(0))
-    assert int(draw(logits, [u])[0]) == (100 if u == 0 else 199)
-
-
-def test_rows_are_drawn_each_by_its_own_number() -> None:
-    logits = torch.randn(6, 300, generator=torch.Generator().manual_seed(1))
-    uniforms = numbers(0, 0, 0, 6)
-    together = draw(logits, uniforms).tolist()
-    assert together == [int(draw(logits[row : row + 1], [uniforms[row]])[0]) for row in range(6)]
+    logits = torch.full((50_257,), -torch.inf)
+    logits[100:200] = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    assert draw_weighted(logits.softmax(0), u) == (100 if u == 0 else 199)
