@@ -43,7 +43,7 @@ class Chooser:
 
     def __init__(self, decoding: Decoding, n_vocab: int, eot: int) -> None:
         self.decoding = decoding
-        self._n_vocab = n_vocab
+        self.n_vocab = n_vocab
         self._eot = eot
 
     def choose(self, logits_BV: Tensor, rows: Sequence[Drawing]) -> list[int]:
@@ -55,7 +55,7 @@ class Chooser:
 
     def scores(self, logits_BV: Tensor, rows: Sequence[Said]) -> Tensor:
         """Return fp32 logits after penalties and bans, before temperature and filters."""
-        logits_BV = logits_BV[:, : self._n_vocab].float()
+        logits_BV = logits_BV[:, : self.n_vocab].float()
         if self.decoding.penalised:
             logits_BV = torch.stack([self._penalise(logits, row) for logits, row in zip(logits_BV, rows, strict=True)])
         young = [index for index, row in enumerate(rows) if len(row.made) < self.decoding.min_tokens]
