@@ -13,7 +13,7 @@ from gpt2cli.cli.console import Console, harmless
 from gpt2cli.cli.options import force_option
 from gpt2cli.errors import BadInput, UsageFault
 
-RUN_VIEWS = ("curves", "envelope")
+RUN_VIEWS = ("curves", "envelope", "noise")
 FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
 
 
@@ -37,7 +37,7 @@ FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
     "--view",
     type=click.Choice(list(RUN_VIEWS + FIT_VIEWS)),
     default=None,
-    help=f"What to show: of runs {' or '.join(RUN_VIEWS)}, of a fit {', '.join(FIT_VIEWS)}; default the first.",
+    help=f"What to show: of runs {', '.join(RUN_VIEWS)}, of a fit {', '.join(FIT_VIEWS)}; default the first.",
 )
 @click.option(
     "--metric",
@@ -114,6 +114,8 @@ def _choose(
         return _fit(drawable.fits[-1], view or FIT_VIEWS[0])
     if view in FIT_VIEWS:
         raise UsageFault(f"--view {view} shows a fit (gpt2 fit-scaling); the input is none")
+    if view == "noise" and (metrics or axis == "params"):
+        raise UsageFault("--view noise is of batch sizes along runs: no --metric or --x params with it")
     by_size = axis == "params" or (axis is None and view is None and not drawable.has_training and _has_sizes(drawable))
     if by_size or metrics:
         if axis not in (None, "params"):
@@ -123,6 +125,8 @@ def _choose(
         raise UsageFault("the input holds task results, which are drawn against parameters alone: say --x params")
     if not drawable.curves:
         raise BadInput("the evaluations are neither a run's nor of models whose size is known; nothing can be drawn")
+    if view == "noise":
+        return _noise(drawable.curves, axis or "tokens", lines)
     return _curves(drawable.curves, axis or "tokens", lines)
 
 
@@ -160,6 +164,16 @@ def _curves(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:
 
     return _Picture(lambda stream, kind: draw_curves(curves, stream, kind, axis=axis, references=lines),
                     lambda width, height: curves_text(curves, axis, lines, width, height))
+
+
+def _noise(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:
+    from gpt2cli.scaling.plot_noise import draw_noise, noise_curves, noise_text
+
+    if lines:
+        raise UsageFault("--reference is a loss or a measure; --view noise shows batch sizes")
+    found = noise_curves(curves, axis)
+    return _Picture(lambda stream, kind: draw_noise(found, stream, kind, axis=axis),
+                    lambda width, height: noise_text(found, axis, width, height))
 
 
 def _evaluations(drawable: Any, metrics: tuple[str, ...], lines: dict[str, float]) -> _Picture:

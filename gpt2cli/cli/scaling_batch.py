@@ -22,14 +22,14 @@ _NOISE_SOURCE = "gradient noise scale, McCandlish et al. 2018 (arXiv 1812.06162)
               help="Loss in nats a token at which to ask Kaplan's law; repeatable.")
 @click.option("--batch-tokens", "batches", type=Count(1), multiple=True, metavar="B",
               help="Also what a batch of B tokens costs in steps and in tokens; repeatable.")
-@click.option("--half-life", type=Real(0, 1e9, min_open=True), default=100.0, show_default=True, metavar="N",
-              help="Of the moving averages over a run's measurements.")
+@click.option("--half-life", type=Real(0, 1e9, min_open=True), metavar="N",
+              help="Of the moving averages, in measurements; default a twentieth of those so far, 1 to 100.")
 @output_option()
 @force_option()
 @click.pass_obj
 def batch(
-    console: Console, files: tuple[str, ...], losses: tuple[float, ...], batches: tuple[int, ...], half_life: float,
-    output: str, force: bool,
+    console: Console, files: tuple[str, ...], losses: tuple[float, ...], batches: tuple[int, ...],
+    half_life: float | None, output: str, force: bool,
 ) -> None:  # fmt: skip
     """Tell the critical batch size, by Kaplan's law at a loss, or from the gradient noise that runs measured.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpt2cli.training.config import TrainConfig, TrainOptions
     from gpt2cli.training.trainer import TrainSummary
 
-_OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every"}
+_OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every", "noise_every"}
 """What a branch may set for itself."""
 
 
@@ -61,6 +61,8 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every"}
 @click.option("--eval-every", type=Count(1), metavar="STEPS", help="Default: a twentieth of the run, 10 to 250 steps.")
 @click.option("--eval-tokens", type=Count(1), default=65_536, show_default=True, metavar="TOKENS",
               help="How much of the validation split to score.")
+@click.option("--noise-every", type=Count(0), metavar="STEPS",
+              help="Measure the gradient noise at every STEPS-th step, for fit-scaling batch; default 0: never.")
 @click.option("--checkpoint-every", type=Count(1), metavar="STEPS",
               help="Default: a fifth of the run, 10 to 1,000 steps.")
 @click.option("--keep", type=Count(1), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
@@ -150,7 +152,7 @@ def _resolve_branch(
     use_threads(threads)
     chosen = choose_device(device)
     branch, config = open_branch(Path(trunk), step, shard_set)
-    explicit = {name: getattr(asked, name) for name in ("eval_every", "eval_tokens", "checkpoint_every")
+    explicit = {name: getattr(asked, name) for name in sorted(_OF_A_BRANCH - {"decay_tokens"})
                 if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT}
     return branch, branch_config(config, step, asked.decay_tokens, **explicit), chosen
 
@@ -193,6 +195,17 @@ def _copy_to_stdout(digest: Any) -> Callable[[bytes], None]:
     return copy
 
 
+def _noise_lines(config: TrainConfig) -> list[tuple[str, str]]:
+    from gpt2cli.training.noise_scale import measured_sequences
+
+    if not config.noise_every:
+        return []
+    sequences = measured_sequences(config)
+    share = sequences / config.batch / config.noise_every
+    return [("noise", f"measured every {config.noise_every:,} steps by {sequences} sequences that are computed twice: "
+                      f"{share:.2%} more work")]
+
+
 def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path) -> None:
     from gpt2cli.model.nll import HEAD_CHUNK
     from gpt2cli.sizes import train_memory
@@ -216,6 +229,7 @@ def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path) -> No
                    f"{memory.gradients / 2**30:.2f}, optimizer {memory.optimizer / 2**30:.2f}, activations "
                    f"{memory.activations / 2**30:.2f}"),
         ("dtype", config.dtype),
+        *_noise_lines(config),
         ("writes", f"{directory}/run.json, metrics.jsonl, perf.jsonl, lock, manifest.json"),
         ("", f"{checkpoint_path(directory, config.steps)}/ ({12 * shape.n_params / 2**30:.2f} GiB), and one every "
              f"{config.checkpoint_every} steps"),

@@ -16,12 +16,18 @@ from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
+from gpt2cli.scaling.curves import metric_files
 
 FIELDS = ("batch_tokens_small", "batch_tokens_large", "grad_sq_small", "grad_sq_large")
 """What a gpt2.step record holds where the noise scale is measured; squared norms are of unclipped gradients."""
 _MOST = 1e60
-HALF_LIFE = 100.0
-"""Default half-life, in measurements, of the two moving averages."""
+LONGEST_HALF_LIFE = 100.0
+_SHARE = 1 / 20
+"""Unless told, the averages' half-life is this share of the measurements so far, from 1 to LONGEST_HALF_LIFE of them.
+
+The first gradients' squared norms are a thousand times those of later: a half-life of a fixed number of measurements
+would give a short run the noise scale of its start.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,48 @@ def estimate(small: float, large: float, grad_sq_small: float, grad_sq_large: fl
     return squared, trace
 
 
-def averaged(values: Sequence[float], half_life: float = HALF_LIFE) -> float:
-    """Return the exponential moving average of `values` at its end, corrected for its start."""
-    weights = 0.5 ** (np.arange(len(values) - 1, -1, -1) / half_life)
-    return float(np.average(np.asarray(values, dtype=float), weights=weights))
+def averages(values: Sequence[float] | np.ndarray, half_life: float | None = None) -> np.ndarray:
+    """Return the exponential moving average (M,) of `values` at each of them, corrected for its start.
+
+    half_life: in values; None: it grows with their number.
+    """
+    total, weight, means = 0.0, 0.0, []
+    for i, value in enumerate(values, 1):
+        keep = 0.5 ** (1 / (half_life or min(LONGEST_HALF_LIFE, max(1.0, i * _SHARE))))
+        total, weight = total * keep + value, weight * keep + 1
+        means.append(total / weight)
+    return np.array(means)
 
 
-def measured(files: Sequence[str], half_life: float, reporter: Reporter) -> list[NoiseScale]:
+def along(
+    run: str, records: Sequence[Record], half_life: float | None = None
+) -> tuple[list[Record], np.ndarray, np.ndarray]:
+    """Return a run's gpt2.step records that measured the noise, by step, and what they and those before say at each.
+
+    The latter are the averages of |G|^2 and of tr(Sigma) (M, 2), and what each step says alone (M, 2). A step that is
+    there twice counts once. Raises BadInput for a measurement that no two batch sizes can give.
+    """
+    measured_steps = _by_step(run, [record for record in records if record.get(FIELDS[0]) is not None])
+    pairs = np.array([estimate(*_norms(run, record)) for record in measured_steps]).reshape(-1, 2)
+    means = np.stack([averages(pairs[:, 0], half_life), averages(pairs[:, 1], half_life)], axis=1)
+    return measured_steps, means, pairs
+
+
+def ratios(pairs: np.ndarray) -> np.ndarray:
+    """Return tr(Sigma)/|G|^2 in tokens of pairs (M, 2) of |G|^2 and tr(Sigma), nan where either drowned in noise."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((pairs > 0).all(axis=1), pairs[:, 1] / pairs[:, 0], np.nan)
+
+
+def measured(files: Sequence[str], half_life: float | None, reporter: Reporter) -> list[NoiseScale]:
     """Return the noise scale of every run whose gpt2.step records have FIELDS, in the order met.
+
+    `files` may be runs' directories too.
 
     Raises BadInput when none has them, or a measurement that no two batch sizes can give.
     """
     found: dict[str, list[Record]] = {}
-    for path in files:
+    for path in metric_files(files):
         tally = ReadTally()
         for record in read_records(path, tally, kinds=("gpt2.step",)):
             if record.get(FIELDS[0]) is not None:
@@ -89,17 +124,21 @@ def measured(files: Sequence[str], half_life: float, reporter: Reporter) -> list
     return [_of_run(run, records, half_life) for run, records in found.items()]
 
 
-def _of_run(run: str, records: list[Record], half_life: float) -> NoiseScale:
+def _by_step(run: str, records: list[Record]) -> list[Record]:
     for record in records:
         if not all(_is_number(record[name]) for name in ("step", "loss_nats")):
             raise BadInput(f"run {run!r} step {str(record['step'])[:20]!r}: step and loss_nats are not both numbers")
-    records = sorted(records, key=lambda record: float(record["step"]))
-    pairs = [estimate(*_norms(run, record)) for record in records]
-    squared = averaged([pair[0] for pair in pairs], half_life)
-    trace = averaged([pair[1] for pair in pairs], half_life)
-    last = records[-1]
-    ratio = trace / squared if squared > 0 and trace > 0 else None
-    return NoiseScale(run, int(last["step"]), float(last["loss_nats"]), len(pairs), trace, squared, ratio)
+    by_step = {float(record["step"]): record for record in records}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _of_run(run: str, records: list[Record], half_life: float | None) -> NoiseScale:
+    steps, means, _ = along(run, records, half_life)
+    squared, trace = map(float, means[-1])
+    ratio = float(ratios(means[-1:])[0])
+    last = steps[-1]
+    return NoiseScale(run, int(last["step"]), float(last["loss_nats"]), len(steps), trace, squared,
+                      None if math.isnan(ratio) else ratio)  # fmt: skip
 
 
 def _norms(run: str, record: Record) -> tuple[float, float, float, float]:

@@ -15,7 +15,8 @@ from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
 
-_AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
+AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
+"""The field of a record by what an axis counts."""
 _KINDS = ("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.task", "gpt2.fit")
 MAX_POINTS = 1500
 """Points drawn per line; longer curves are thinned after smoothing."""
@@ -32,21 +33,21 @@ class Curve:
 
     def training(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (x, loss in nats) of the training records."""
-        return _columns(self.steps, _AXIS_FIELDS[axis], "loss_nats")
+        return columns(self.steps, AXIS_FIELDS[axis], "loss_nats")
 
     def validation(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (x, loss in nats) of the evaluations."""
-        return _columns(self.evaluations, _AXIS_FIELDS[axis], "nll_nats_per_token")
+        return columns(self.evaluations, AXIS_FIELDS[axis], "nll_nats_per_token")
 
     def rates(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (x, learning rate) of the training records."""
-        return _columns(self.steps, _AXIS_FIELDS[axis], "lr")
+        return columns(self.steps, AXIS_FIELDS[axis], "lr")
 
     def phases(self, axis: str) -> list[tuple[str, float, float]]:
         """Return (lr_phase, first x, last x) for each stretch of one phase."""
         stretches: list[tuple[str, float, float]] = []
         for record in self.steps:
-            phase, x = str(record["lr_phase"]), float(record[_AXIS_FIELDS[axis]])
+            phase, x = str(record["lr_phase"]), float(record[AXIS_FIELDS[axis]])
             if stretches and stretches[-1][0] == phase:
                 stretches[-1] = (phase, stretches[-1][1], x)
             else:
@@ -88,7 +89,7 @@ def read_drawable(
     fits: list[Record] = []
     evaluations: list[Record] = []
     tasks: list[Record] = []
-    for path in _metric_files(paths):
+    for path in metric_files(paths):
         tally = ReadTally()
         for record in read_records(path, tally, kinds=_KINDS):
             kind = record["schema"].rpartition("/")[0]
@@ -134,7 +135,11 @@ def thin(*columns: np.ndarray) -> list[np.ndarray]:
     return [column[index] for column in columns]
 
 
-def _metric_files(paths: Sequence[str]) -> Iterator[str]:
+def metric_files(paths: Sequence[str]) -> Iterator[str]:
+    """Yield every path, of a run's directory its metrics.jsonl, of a directory of runs all of theirs.
+
+    Raises BadInput for a directory that is neither.
+    """
     for path in paths:
         if path == "-" or not os.path.isdir(path):
             yield path
@@ -162,7 +167,11 @@ def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Rec
         curve.evaluations.append(record)
 
 
-def _columns(records: list[Record], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
+def columns(records: list[Record], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return two fields of a run's records as columns (M,), rows that are not finite left out.
+
+    Raises BadInput where one is no number.
+    """
     rows: list[tuple[Any, Any]] = [(record[x_name], record[y_name]) for record in records]
     try:
         table = np.array(rows, dtype=float).reshape(-1, 2)

@@ -25,7 +25,7 @@ def draw_curves(
     """Draw the loss curves of runs with their learning rates below. `references` are horizontal lines by name."""
     with figure_for((9.6, 6.0), stream, kind) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-        colours = _run_colours(curves)
+        colours = run_colours(curves)
         for curve, colour in zip(curves, colours, strict=True):
             _draw_curve(upper, curve, colour, axis, alone=len(curves) == 1)
             _draw_rates(lower, curve, colour, axis, alone=len(curves) == 1)
@@ -42,7 +42,7 @@ def draw_curves(
         lower.grid(axis="y", visible=False)
         short_ticks(lower.xaxis)
         if len(curves) > 1:
-            _legend_of_runs(upper, curves, colours)
+            legend_of_runs(upper, curves, colours)
         else:
             upper.legend(loc="upper right")
 
@@ -123,7 +123,8 @@ def _curves_title(curves: Sequence[Curve]) -> str:
     return f"{curves[0].run}{size}"
 
 
-def _run_colours(curves: Sequence[Curve]) -> list[Any]:
+def run_colours(curves: Sequence[Curve]) -> list[Any]:
+    """Return a colour for each run: by size, or in order where all are of one."""
     if len(curves) == 1:
         return ["#2a6f97"]
     sizes = sorted({curve.n_params or 0.0 for curve in curves})
@@ -133,7 +134,8 @@ def _run_colours(curves: Sequence[Curve]) -> list[Any]:
     return [by_size[sizes.index(curve.n_params or 0.0)] for curve in curves]
 
 
-def _legend_of_runs(axes: Any, curves: Sequence[Curve], colours: list[Any]) -> None:
+def legend_of_runs(axes: Any, curves: Sequence[Curve], colours: list[Any]) -> None:
+    """Name the runs, or of many their sizes."""
     from matplotlib.lines import Line2D
 
     entries: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,6 +29,18 @@ class TrainingBatches:
         self._batch, self._micro, self._device = batch, micro_batch, device
         self._ahead: Prefetch[Tensor] | None = None
         self._next_step = 0
+        self._held: deque[Tensor] = deque()
+
+    def first_sequences(self, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return (inputs, targets) of the first `count` sequences of `step`, or of all; (B, T) int64.
+
+        micro_batches(step) yields them all the same. Raises as it does.
+        """
+        ahead = self._begin(step)
+        while len(self._held) * self._micro < min(count, self._batch):
+            self._held.append(next(ahead))
+        rows = torch.cat(list(self._held))[:count].to(self._device, non_blocking=True)
+        return rows[:, :-1], rows[:, 1:]
 
     def micro_batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, targets), each (B, T) int64, of step >= 1; all B together make up the batch.
@@ -35,12 +48,11 @@ class TrainingBatches:
         Raises BadInput or OSError where the shards prevent it. Steps in order are what the thread expects; another
         step starts it anew.
         """
-        if self._ahead is None or self._next_step != step:
-            self.close()
-            self._ahead = Prefetch(self._from_step(step), PREFETCHED)
+        ahead = self._begin(step)
         self._next_step = 0
         for _ in range(0, self._batch, self._micro):
-            rows = next(self._ahead).to(self._device, non_blocking=True)
+            rows = self._held.popleft() if self._held else next(ahead)
+            rows = rows.to(self._device, non_blocking=True)
             yield rows[:, :-1], rows[:, 1:]
         self._next_step = step + 1
 
@@ -49,6 +61,14 @@ class TrainingBatches:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
+        self._held.clear()
+
+    def _begin(self, step: int) -> Prefetch[Tensor]:
+        """Return the thread's micro-batches from those of `step` on, less those that are held."""
+        if self._ahead is None or self._next_step != step:
+            self.close()
+            self._ahead, self._next_step = Prefetch(self._from_step(step), PREFETCHED), step
+        return self._ahead
 
     def _from_step(self, step: int) -> Iterator[Tensor]:
         """Yield the rows (B, T + 1) int64 of all micro-batches from `step` on, in memory that a GPU can fetch."""

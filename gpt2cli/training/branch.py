@@ -19,7 +19,7 @@ from gpt2cli.records.run_directory import is_run, read_run
 from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.tokens.order import order_version
 from gpt2cli.training.checkpointing import checkpoint_path
-from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.config import TrainConfig, checked_noise_every
 from gpt2cli.training.run_record import check_tokenizer
 from gpt2cli.training.schedule import WSD_DECAY_SHARE
 
@@ -68,10 +68,11 @@ def open_branch(directory: Path, step: int, shards: ShardSet) -> tuple[Branch, T
 def branch_config(trunk: TrainConfig, step: int, decay_tokens: int | None, **changed: Any) -> TrainConfig:
     """Return a trunk's configuration with an end: `decay_tokens` after `step`, None: a fifth of the branch's tokens.
 
-    changed: eval_every, eval_tokens and checkpoint_every where they are not the trunk's.
+    changed: eval_every, eval_tokens, checkpoint_every and noise_every where they are not the trunk's.
     """
     if decay_tokens == 0:
         raise UsageFault("a branch is there to decay; give --decay-tokens more than 0")
+    checked_noise_every(changed.get("noise_every", 0), trunk.batch_tokens, trunk.n_ctx)
     default = round(step * WSD_DECAY_SHARE / (1 - WSD_DECAY_SHARE))
     decay = max(1, default if decay_tokens is None else math.ceil(decay_tokens / trunk.batch_tokens))
     return replace(trunk, steps=step + decay, decay_steps=decay, **changed)

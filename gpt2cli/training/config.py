@@ -46,6 +46,7 @@ class TrainOptions:
     eval_every: int | None = None
     eval_tokens: int = DEFAULT_EVAL_TOKENS
     checkpoint_every: int | None = None
+    noise_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class TrainConfig:
     checkpoint_every: int
     data_order: int
     """tokens.order.order_version: an order of another version would feed a resumed run other data."""
+    noise_every: int = 0
+    """Steps between measurements of the gradient noise, 0: none. It adds to the metrics and changes nothing else."""
 
     @property
     def shape(self) -> ModelShape:
@@ -111,9 +114,10 @@ class TrainConfig:
         return asdict(self)
 
     def run_name(self, data_sha256: str, parent_run: str | None = None, parent_step: int | None = None) -> str:
-        """Size name and a short hash of configuration, seed, data and a branch's parent: equal for equal runs."""
+        """Size name and a short hash of configuration, seed, data and a branch's parent: equal for equal training."""
         parent = [] if parent_run is None else [parent_run, parent_step]
-        return f"{self.size}-{json_sha256([self.as_record(), data_sha256, *parent])[:8]}"
+        config = {name: value for name, value in self.as_record().items() if name != "noise_every"}
+        return f"{self.size}-{json_sha256([config, data_sha256, *parent])[:8]}"
 
 
 def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
@@ -161,7 +165,16 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         eval_every=_given(options.eval_every, min(250, max(10, steps // 20))), eval_tokens=options.eval_tokens,
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
         data_order=order_version(train_tokens, n_ctx),
+        noise_every=checked_noise_every(options.noise_every or 0, batch_tokens, n_ctx),
     )
+
+
+def checked_noise_every(noise_every: int, batch_tokens: int, n_ctx: int) -> int:
+    """Return `noise_every` if a batch holds what it compares; UsageFault when it is a single sequence."""
+    if noise_every and batch_tokens < 2 * n_ctx:
+        raise UsageFault(f"--noise-every sets single sequences beside the batch, and a batch of {batch_tokens} tokens "
+                         f"is one sequence; that needs --batch-tokens of at least {2 * n_ctx}")
+    return noise_every
 
 
 def _context(given: int | None, packed: int | None) -> int:

@@ -16,7 +16,7 @@ from gpt2cli.training.config import TrainConfig
 if TYPE_CHECKING:
     from gpt2cli.training.branch import Branch
 
-_OLDER = {"data_order": ONE_PERMUTATION, "decay_steps": None}
+_OLDER = {"data_order": ONE_PERMUTATION, "decay_steps": None, "noise_every": 0}
 """What run.json meant where it says nothing: fields that came later."""
 
 

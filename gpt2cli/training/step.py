@@ -34,6 +34,13 @@ def micro_batch_gradient(
     return nll.detach()
 
 
+def seed_dropout(config: TrainConfig, stream: int) -> None:
+    """Begin the dropout masks of `stream`, a step's number; a run without dropout draws none."""
+    if config.dropout:
+        # one stream a step: resume needs no saved generator, and the order of steps is all that matters
+        torch.manual_seed((config.seed * _DROPOUT_STREAM + stream) % 2**63)
+
+
 def batch_gradient(
     model: GPT2, batches: TrainingBatches, step: int, config: TrainConfig,
     after_micro_batch: Callable[[int, float], bool],
@@ -43,9 +50,7 @@ def batch_gradient(
     after_micro_batch(tokens so far, running nll) says whether to stop, which raises Interrupted.
     """
     model.zero_grad(set_to_none=True)
-    if config.dropout:
-        # one stream a step: resume needs no saved generator, and the order of steps is all that matters
-        torch.manual_seed((config.seed * _DROPOUT_STREAM + step) % 2**63)
+    seed_dropout(config, step)
     total, tokens = 0.0, 0
     for inputs, targets in batches.micro_batches(step):
         total += float(micro_batch_gradient(model, inputs, targets, config, config.batch_tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import time
@@ -40,6 +41,13 @@ from gpt2cli.training.checkpointing import (
     save_checkpoint,
 )
 from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.noise_scale import (
+    extra_micro_batches,
+    is_measured,
+    measured_sequences,
+    measurement,
+    sequence_norm_squared,
+)
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.peak_memory import peak_rss_bytes
 from gpt2cli.training.run_record import agree, run_record
@@ -173,17 +181,30 @@ class _Run:
         config, step = self.config, self.step + 1
         lr, phase = config.learning_rate().at(step)
         start = time.perf_counter()
+        sequence_squared = self._measure_noise(step) if is_measured(config, step) else None
         loss = batch_gradient(self.model, self.batches, step, config, self._inside_step)
         grad_norm = apply_gradient(self.model, self.optimizer, lr, config.clip, step, loss)
         seconds = time.perf_counter() - start
         self.step = step
+        noise = {} if sequence_squared is None else measurement(config, sequence_squared, grad_norm).as_fields()
         self.metrics.write("gpt2.step", {**self._at(), "loss_nats": loss, "lr": lr, "lr_phase": phase,
-                                         "grad_norm": grad_norm})
+                                         "grad_norm": grad_norm, **noise})
         speed = config.batch_tokens / seconds
         self.perf.write("gpt2.perf", {"run": self.record["run"], "step": step, "tokens_per_second": round(speed, 1),
                                       "step_seconds": round(seconds, 6), "peak_rss_bytes": peak_rss_bytes()})
         self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
                                loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed:,.0f}")
+
+    def _measure_noise(self, step: int) -> float:
+        done = itertools.count(1)
+
+        def after_sequence() -> bool:
+            self.reporter.progress(self.step * self.config.batch_tokens, self.config.tokens, "tokens",
+                                   step=f"{step}/{self.config.steps}",
+                                   noise=f"{next(done)}/{measured_sequences(self.config)}")
+            return self.reporter.stopping()
+
+        return sequence_norm_squared(self.model, self.batches, step, self.config, after_sequence)
 
     def _inside_step(self, tokens: int, loss: float) -> bool:
         done = self.step * self.config.batch_tokens + tokens
@@ -234,7 +255,8 @@ class _Run:
         if self.step >= config.steps:
             return
         count = math.ceil(config.batch / config.micro_batch)
-        step_seconds = count * seconds_per_micro_batch(self.model, self.batches, config, self.step + 1)
+        step_seconds = (count + extra_micro_batches(config)) * seconds_per_micro_batch(
+            self.model, self.batches, config, self.step + 1)
         self.reporter.note(
             f"{config.shape.n_params:,} parameters, {config.dtype} on {self.plan.device}; a step of "
             f"{config.batch_tokens:,} tokens ({count} micro-batches of {config.micro_batch} sequences) takes about "

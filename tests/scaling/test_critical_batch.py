@@ -11,7 +11,7 @@ import pytest
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import encode_record
 from gpt2cli.reporter import Silent
-from gpt2cli.scaling.critical_batch import FIELDS, averaged, cost, estimate, measured
+from gpt2cli.scaling.critical_batch import FIELDS, averages, cost, estimate, measured
 
 
 def write_steps(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -57,8 +57,50 @@ def test_numerator_and_denominator_are_averaged_apart(tmp_path: Path) -> None:
 
 
 def test_moving_average_forgets_by_its_half_life() -> None:
-    assert averaged([0.0, 1.0], half_life=1) == pytest.approx(2 / 3)
-    assert averaged([5.0] * 30, half_life=2) == pytest.approx(5.0)
+    assert averages([0.0, 1.0], half_life=1) == pytest.approx([0, 2 / 3])
+    assert averages([5.0] * 30, half_life=2) == pytest.approx([5.0] * 30)
+    values = np.random.default_rng(0).random(400)
+    weights = 0.5 ** (np.arange(299, -1, -1) / 7)
+    assert averages(values, half_life=7)[299] == pytest.approx(np.average(values[:300], weights=weights))
+
+
+def test_the_start_of_a_run_does_not_outweigh_its_end() -> None:
+    """A gradient a thousand times larger at first: the average at the end is of the end, unless told otherwise."""
+    values = [1000.0] * 5 + [1.0] * 95
+    assert averages(values)[-1] == pytest.approx(1.0, abs=0.01)
+    assert averages(values, half_life=100)[-1] > 20
+    noise = 1 + np.random.default_rng(1).standard_normal(4000)  # a long run averages over many
+    assert averages(noise)[-1] == pytest.approx(1, abs=4 / (2 * 100 / np.log(2)) ** 0.5)
+
+
+def test_estimates_are_unbiased_whatever_the_small_batch() -> None:
+    """Of 3,000 simulated steps the means lie within four of their standard errors of the truth, and are no accident."""
+    for small, large, seed in ((64, 128, 0), (64, 1024, 1), (512, 1024, 2)):
+        rows = simulated(3000, small, large, 5e3, 0.5, seed)
+        pairs = np.array([estimate(*(row[name] for name in FIELDS)) for row in rows])
+        errors = pairs.std(axis=0, ddof=1) / len(pairs) ** 0.5
+        assert (np.abs(pairs.mean(axis=0) - (0.5, 5e3)) < 4 * errors).all()
+        assert (errors < (0.1, 100)).all()
+
+
+def test_a_sample_of_the_small_batches_is_unbiased_too() -> None:
+    """As train measures: 16 of the 64 sequences of a batch, of unequal noise."""
+    random = np.random.default_rng(5)
+    true, pairs = np.full(300, 0.1), []
+    for _ in range(2000):
+        spread = random.choice([0.2, 2.0], size=(64, 1))
+        parts = true + random.standard_normal((64, 300)) * spread
+        norms = float((parts[:16] ** 2).sum(1).mean()), float((parts.mean(0) ** 2).sum())
+        pairs.append(estimate(32, 2048, *norms))
+    means, errors = np.mean(pairs, axis=0), np.std(pairs, axis=0) / 2000**0.5
+    assert (np.abs(means - (3.0, 32 * 300 * (0.04 + 4) / 2)) < 4 * errors).all()
+    assert (errors < 0.02 * means).all()
+
+
+def test_a_step_met_twice_counts_once(tmp_path: Path) -> None:
+    rows = simulated(20, 100, 400, 5e2, 0.25, seed=1)
+    path = write_steps(tmp_path / "m.jsonl", rows)
+    assert measured([str(path), str(path)], None, Silent()) == measured([str(path)], None, Silent())
 
 
 def test_a_gradient_below_its_noise_has_no_ratio(tmp_path: Path) -> None:
