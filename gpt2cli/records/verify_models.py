@@ -106,7 +106,7 @@ def _identity(path: Path) -> dict[str, Any]:
         manifest = read_manifest(path)
     except (Gpt2Error, OSError):
         return {}
-    return {name: manifest[name] for name in ("run", "step", "tokens") if name in manifest}
+    return {name: manifest[name] for name in ("run", "step", "tokens") if manifest.get(name) is not None}
 
 
 def _size(directory: Path) -> int:

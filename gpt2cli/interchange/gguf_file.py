@@ -1,0 +1,124 @@
+"""GGUF for llama.cpp and what builds on it, with the metadata and tensor types that its own converter writes.
+
+Source: conversion/gpt2.py and conversion/base.py of llama.cpp. Matrices are turned to [out, in]; norms, biases and
+positions stay fp32; the head is the token embedding, which llama.cpp takes when there is no `output.weight`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gpt2cli.errors import Gpt2Error
+from gpt2cli.interchange.padded_tokens import token_names
+from gpt2cli.sizes import ModelShape
+from gpt2cli.tokens.huggingface import merge_lines
+from gpt2cli.tokens.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = {"fp32": ("F32", 0), "fp16": ("F16", 1), "bf16": ("BF16", 32), "int8": ("Q8_0", 7)}
+"""Our names -> GGML's type of the matrices, and llama.cpp's number of such a file."""
+_NORMAL, _CONTROL, _UNUSED = 1, 3, 5
+_BLOCK = 32
+_PLACES = {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm",
+           "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
+_OUTER = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+
+
+def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabulary: Vocabulary, dtype: str,
+               name: str) -> None:
+    """Write one file. `tensors` are fp32 by our names; `name` is general.name, which tools show.
+
+    Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE, OSError.
+    """
+    gguf = _library()
+    with _quiet():
+        writer = gguf.GGUFWriter(path, "gpt2")
+        try:
+            writer.add_type("model")
+            writer.add_name(name)
+            writer.add_size_label(gguf.size_label(shape.n_params, 0, 0, 0))
+            _add_shape(writer, gguf, shape, DTYPES[dtype][1])
+            _add_vocabulary(writer, shape, vocabulary)
+            for key in sorted(tensors):
+                data, kind = _stored(gguf, key, tensors[key], dtype)
+                writer.add_tensor(gguf_name(key), data, raw_dtype=kind)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+
+
+def gguf_name(name: str) -> str:
+    """Return llama.cpp's name of one of our tensors."""
+    words = name.split(".")
+    kind = words.pop()
+    if words[0] == "h":
+        return f"blk.{words[1]}.{_PLACES['.'.join(words[2:])]}.{kind}"
+    return f"{_OUTER[words[0]]}.{kind}"
+
+
+def _library() -> Any:
+    try:
+        import gguf
+    except ImportError:
+        raise Gpt2Error("GGUF needs the gguf package, which is not installed: pip install 'gpt2cli[export]'") from None
+    return gguf
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's log of its progress off standard error."""
+    logger = logging.getLogger("gguf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _add_shape(writer: Any, gguf: Any, shape: ModelShape, file_type: int) -> None:
+    writer.add_block_count(shape.n_layer)
+    writer.add_context_length(shape.n_ctx)
+    writer.add_embedding_length(shape.n_embd)
+    writer.add_feed_forward_length(4 * shape.n_embd)
+    writer.add_head_count(shape.n_head)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _add_vocabulary(writer: Any, shape: ModelShape, vocabulary: Vocabulary) -> None:
+    kinds = [_NORMAL] * vocabulary.n_vocab + [_UNUSED] * (shape.n_vocab - vocabulary.n_vocab)
+    kinds[vocabulary.eot] = _CONTROL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(token_names(vocabulary, shape.n_vocab, "[PAD{}]"))
+    writer.add_token_types(kinds)
+    writer.add_token_merges(merge_lines(vocabulary))
+    writer.add_bos_token_id(vocabulary.eot)
+    writer.add_eos_token_id(vocabulary.eot)
+    writer.add_unk_token_id(vocabulary.eot)
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+
+
+def _stored(gguf: Any, name: str, tensor: Tensor, dtype: str) -> tuple[np.ndarray, Any]:
+    """Return a tensor's numbers as they are written, and their type; rows that fill no blocks are kept in fp16."""
+    if ".c_" in name and name.endswith(".weight"):
+        tensor = tensor.T
+    data = tensor.contiguous().numpy()
+    plain = tensor.dim() == 1 or name == "wpe.weight"
+    kind = gguf.GGMLQuantizationType["F32" if plain else DTYPES[dtype][0]]
+    if kind.name == "Q8_0" and data.shape[-1] % _BLOCK:
+        kind = gguf.GGMLQuantizationType.F16
+    return gguf.quants.quantize(data, kind), kind
