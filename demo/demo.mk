@@ -61,11 +61,15 @@ $(DEMO)/sample.txt: $(DEMO)/runs/main/manifest.json
 $(DEMO)/loss.png: $(DEMO)/runs/main/manifest.json $(DEMO)/unigram.json
 	$(GPT2) plot $(<D) --reference "unigram entropy=$$($(PY) -c 'import json, sys; print(json.load(open(sys.argv[1]))["nats_per_token"])' $(DEMO)/unigram.json)" -f -o $@
 
-# 5. A ladder of smaller models and the law they follow (demo/ladder.mk), two runs at a time unless make was told a number.
-$(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json
-	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) $(LADDER)/fit.jsonl
+# 5. A ladder of smaller models and the law they follow, two runs at a time unless make was told a number.
+BUDGETS ?= 1e15 1e18
+$(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json demo/nine.mk demo/rungs.mk
+	@mkdir -p $(DEMO)/ladder
+	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) -f demo/rungs.mk PLAN=demo/nine.mk \
+	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='$(BUDGETS:%=--flops %)' \
+	  $(DEMO)/ladder/fit.jsonl
 	@touch $@
 
 # 6. What a person wants to see of it.
 $(DEMO)/summary.txt: $(DEMO)/eval.jsonl $(DEMO)/sample.txt $(DEMO)/loss.png $(DEMO)/ladder.done demo/summary.py
-	@$(PY) demo/summary.py $(DEMO) $(LADDER) > $@
+	@$(PY) demo/summary.py $(DEMO) $(DEMO)/ladder > $@

@@ -1,39 +1,51 @@
-# The ladder: many small runs on one set of shards, a scaling law fitted to them, and a prediction to check it by.
+# The ladder: many small runs planned for the time there is, a law fitted to them, and a larger model that was held out.
 #
-#   make ladder                                    the demo's shards and nine rungs
-#   make -j2 ladder SHARDS=shards LADDER=ladder RUNG_SHAPES="l2-e16 l2-e64" RUNG_TOKENS="128Ki 1Mi"
+#   make ladder                                  five minutes on two cores, on Shakespeare's plays
+#   make ladder MINUTES=60
+#   make -j4 ladder SHARDS=shards MINUTES=20 JOBS=4
+#   make ladder-shapes                           one size, other depths, widths and heads
 #
-# A rung's name is its configuration: lLAYERS-eWIDTH-tTOKENS. Its target is the manifest that a finished run leaves, so
-# make goes on where it was stopped and trains nothing twice.
+# gpt2 fit-scaling plan measures this machine for some seconds and chooses the runs; demo/rungs.mk makes them. What a
+# plan asks for stands in plan.mk, so a ladder that was stopped goes on as it was planned, and a second make does nothing.
 
-SHARDS ?= demo/work/shards
-LADDER ?= demo/work/ladder
-RUNG_SHAPES ?= l2-e16 l2-e32 l2-e64
-RUNG_TOKENS ?= 128Ki 384Ki 1Mi
-RUNGS ?= $(foreach shape,$(RUNG_SHAPES),$(foreach tokens,$(RUNG_TOKENS),$(shape)-t$(tokens)))
-RUNG_FLAGS ?= --context 128 --batch-tokens 512 --warmup 60 --eval-tokens 32768 --eval-every 100000 --dtype fp32 --threads 1
-# The peak learning rate of a width was found by trial on the shortest rungs: about 0.04 / sqrt(width). Small batches
-# matter more than fast ones: a rung that takes too few steps says nothing about its size.
-LR_e16 ?= 1e-2
-LR_e32 ?= 7e-3
-LR_e64 ?= 5e-3
-BUDGETS ?= 1e15 1e18
-
+MINUTES ?= 5
+JOBS ?= 2
+PROSE := demo/work/prose
+SHARDS ?= $(PROSE)/shards
+LADDER ?= demo/work/ladder-$(MINUTES)m
 GPT2 := bin/gpt2
-RUNG_MANIFESTS := $(RUNGS:%=$(LADDER)/%/manifest.json)
 
-.PHONY: ladder
+.PHONY: ladder ladder-shapes
 
-ladder: $(LADDER)/fit.jsonl ## Train a ladder of small models and fit a scaling law to it.
-	@$(GPT2) plot $(LADDER)/fit.jsonl
+ladder: $(LADDER)/plan.mk ## Plan a ladder for MINUTES=5 on JOBS=2 cores, train it, fit a law, predict a model held out.
+	@$(RUNGS) $(LADDER)/report.txt
+	@cat $(LADDER)/report.txt
 
-$(LADDER)/fit.jsonl: $(RUNG_MANIFESTS)
-	$(GPT2) fit-scaling $(RUNG_MANIFESTS:manifest.json=metrics.jsonl) $(BUDGETS:%=--flops %) \
-	  --plot $(LADDER)/fit.png -f -o $@
+ladder-shapes: $(LADDER)-shapes/plan.mk ## Train models of one size and different shapes for MINUTES=5; show the spread.
+	@$(RUNGS) $(LADDER)-shapes/shapes.txt LADDER=$(LADDER)-shapes
+	@cat $(LADDER)-shapes/shapes.txt
 
-rung = $(subst -, ,$*)
+RUNGS = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f demo/rungs.mk \
+  LADDER='$(LADDER)' SHARDS='$(SHARDS)' GPT2='$(GPT2)'
 
-$(RUNG_MANIFESTS): $(LADDER)/%/manifest.json: $(SHARDS)/index.json | $(STAMP)
-	$(GPT2) train $(SHARDS) --layers $(patsubst l%,%,$(word 1,$(rung))) --embd $(patsubst e%,%,$(word 2,$(rung))) \
-	  --tokens $(patsubst t%,%,$(word 3,$(rung))) $(addprefix --lr ,$(LR_$(word 2,$(rung)))) $(RUNG_FLAGS) -q -o $(@D) >/dev/null
-	@touch -c $@
+$(LADDER)/plan.mk: $(SHARDS)/index.json | $(STAMP)
+	@mkdir -p $(@D)
+	$(GPT2) fit-scaling plan $(SHARDS) --minutes $(MINUTES) --jobs $(JOBS) --make -f -o $@
+
+$(LADDER)-shapes/plan.mk: $(SHARDS)/index.json | $(STAMP)
+	@mkdir -p $(@D)
+	$(GPT2) fit-scaling plan $(SHARDS) --minutes $(MINUTES) --jobs $(JOBS) --shapes --make -f -o $@
+
+# Prose alone, in a vocabulary of 512: code would be another law, and a large vocabulary mostly head.
+$(PROSE)/plays.jsonl: demo/plays.py | $(STAMP)
+	@mkdir -p $(@D)
+	$(VENV)/bin/python demo/plays.py > $@
+
+$(PROSE)/vocab.tiktoken: $(PROSE)/plays.jsonl
+	$(GPT2) bpe-train $< --vocab-size 512 -f -o $@
+
+$(PROSE)/plays.tok.zst: $(PROSE)/plays.jsonl $(PROSE)/vocab.tiktoken
+	$(GPT2) bpe-tokenize $< --vocab $(PROSE)/vocab.tiktoken -f -o $@
+
+$(PROSE)/shards/index.json: $(PROSE)/plays.tok.zst
+	$(GPT2) pack $< --val-fraction 0.05 -f -o $(@D)

@@ -14,6 +14,7 @@ from gpt2cli.cli.scaling_compare import compare
 from gpt2cli.cli.scaling_inference import inference
 from gpt2cli.cli.scaling_optimal import optimal
 from gpt2cli.cli.scaling_options import FLOPS_NOTE, check_outputs, write_records
+from gpt2cli.cli.scaling_plan import plan
 from gpt2cli.cli.scaling_predict import predict
 from gpt2cli.cli.verbs import VerbCommand
 from gpt2cli.errors import UsageFault
@@ -45,7 +46,8 @@ class FitScaling(VerbCommand):
     short_help="Fit a scaling law to runs and plan by it.",
     epilog="Other verbs, each with its own --help: predict (the loss at N, D or C), optimal (N and D for a budget), "
     "batch (the critical batch size), stop (when over-fitting asks to), compare (strategies, runs), inference "
-    "(training and use together), capability (a metric against N, D or C), curve (a loss against steps).",
+    "(training and use together), plan (a ladder for so many minutes, the cost of a run), capability (a metric against "
+    "N, D or C), curve (a loss against steps).",
 )
 @files_argument()
 @click.option(
@@ -180,6 +182,7 @@ FitScaling.verbs = {
     "stop": scaling_batch.stop,
     "compare": compare,
     "inference": inference,
+    "plan": plan,
     "capability": scaling_trends.capability,
     "curve": scaling_trends.curve,
 }

@@ -10,6 +10,7 @@ from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
 from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, warn_of_reach, write_records
+from gpt2cli.cli.scaling_shapes import compare_shapes
 from gpt2cli.errors import UsageFault
 
 
@@ -21,27 +22,33 @@ from gpt2cli.errors import UsageFault
 @click.option("--tokens-per-parameter", "ratios", type=Real(0, 1e12, min_open=True), multiple=True, metavar="R",
               help="With --flops: D/N; repeatable.")
 @click.option("--reference", metavar="RUN", help="Compare the runs of FILE with this one, by its name's beginning.")
+@click.option("--shapes", is_flag=True, help="Compare runs of FILE of one size by their depth, width and heads.")
 @click.option("--crossing", is_flag=True, help="Where Kaplan's law of compute crosses his law of data.")
 @output_option()
 @force_option()
 @click.pass_obj
 def compare(
     console: Console, files: tuple[str, ...], law: str | None, fit_file: str | None, flops: int | None,
-    sizes: tuple[int, ...], ratios: tuple[float, ...], reference: str | None, crossing: bool, output: str, force: bool,
+    sizes: tuple[int, ...], ratios: tuple[float, ...], reference: str | None, shapes: bool, crossing: bool, output: str,
+    force: bool,
 ) -> None:  # fmt: skip
     """Compare ways to spend a budget, or runs with a reference: how much compute would have given the same loss?
 
     --flops: strategies under a law. --crossing: no more. Else the runs of FILE (run directories or metrics.jsonl; none:
-    standard input) with --reference RUN, or with the best use of compute by --law or --fit.
+    standard input) with --reference RUN, with each other (--shapes), or with the best use of compute by --law or --fit.
     """
     check_outputs((output,), force)
-    if crossing + (flops is not None) + (reference is not None) > 1:
-        raise UsageFault("--flops, --reference and --crossing are three different questions: ask one")
+    if crossing + shapes + (flops is not None) + (reference is not None) > 1:
+        raise UsageFault("--flops, --reference, --shapes and --crossing are four different questions: ask one")
+    if shapes and (law is not None or fit_file is not None):
+        raise UsageFault("--shapes compares runs with each other, not with a law: leave out --law and --fit")
     if (sizes or ratios) and flops is None:
         raise UsageFault("--n and --tokens-per-parameter need a budget: --flops")
     if files and (crossing or flops is not None):
         raise UsageFault("runs in FILE are compared with --reference, --law or --fit, not with --flops or --crossing")
-    if crossing:
+    if shapes:
+        compare_shapes(console, files or ("-",), output, force)
+    elif crossing:
         _crossing(law, fit_file, output, force)
     elif flops is not None:
         _strategies(console, the_law(law, fit_file), flops, sizes, ratios, output, force)

@@ -8,12 +8,14 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, force_option, output_option
+from gpt2cli.cli.options import Count, files_argument, force_option, output_option
+from gpt2cli.cli.scaling_foretold import beside_runs
 from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.errors import UsageFault
 
 
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
+@files_argument()
 @law_options
 @click.option("--n", "sizes", type=Count(1), multiple=True, metavar="N", help="Parameters; repeatable, as --d is.")
 @click.option("--d", "lengths", type=Count(1), multiple=True, metavar="D", help="Training tokens.")
@@ -25,17 +27,23 @@ from gpt2cli.errors import UsageFault
 @force_option()
 @click.pass_obj
 def predict(
-    console: Console, law: str | None, fit_file: str | None, sizes: tuple[int, ...], lengths: tuple[int, ...],
-    flops: tuple[int, ...], steps: tuple[int, ...], batch_tokens: int | None, unique_tokens: int | None, output: str,
-    force: bool,
+    console: Console, files: tuple[str, ...], law: str | None, fit_file: str | None, sizes: tuple[int, ...],
+    lengths: tuple[int, ...], flops: tuple[int, ...], steps: tuple[int, ...], batch_tokens: int | None,
+    unique_tokens: int | None, output: str, force: bool,
 ) -> None:  # fmt: skip
     """Predict the loss at N parameters and D tokens, at one of them alone, or at C FLOP.
 
     N or D alone: the other without limit. C alone: spent in the best way. N and C: on D = C / (6 N) tokens.
+    With FILE (metrics.jsonl, - for stdin) its finished runs are set beside what the law foretells of them.
     """
     from gpt2cli.scaling import answers, study
 
     check_outputs((output,), force)
+    if files:
+        if sizes or lengths or flops or steps or batch_tokens or unique_tokens:
+            raise UsageFault("runs in FILE tell their own N and D: give FILE or numbers, not both")
+        beside_runs(console, files, law, fit_file, output, force)
+        return
     questions = _questions(sizes, lengths, flops, steps, batch_tokens)
     known = answers.with_unique_tokens(the_law(law, fit_file), unique_tokens)
     records = []
