@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gpt2cli.model.gpt2 import GPT2, LAYER_NORM_EPS, Block
 from gpt2cli.model.kv_cache import CacheWindow, KVCache
+from gpt2cli.model.linear import attention_dtype
 from gpt2cli.model.packed import hidden_states
 
 
@@ -24,12 +25,13 @@ class Decoder:
     def __init__(self, model: GPT2) -> None:
         self._model = model
         self._layers = [_Layer(cast(Block, block), number) for number, block in enumerate(model.h)]
-        self._wte, self._wpe = model.wte.weight, model.wpe.weight
-        self.device = self._wte.device
+        self._wte, self._wpe = model.wte, model.wpe.weight
+        self.device = self._wpe.device
+        self._attend = attention_dtype(model.wte.weight.dtype, self.device)
 
     def cache(self, batch: int, capacity: int) -> KVCache:
         """Return an empty cache for `batch` rows of up to `capacity` positions."""
-        return KVCache(self._model.shape, batch, capacity, device=self.device, dtype=self._wte.dtype)
+        return KVCache(self._model.shape, batch, capacity, device=self.device, dtype=self._attend)
 
     def begin(self, prompts: list[tuple[int, ...]], cache: KVCache) -> Tensor:
         """Read prompts of any lengths into the rows of an empty cache; return the final states (B, C) of their ends."""
@@ -54,9 +56,9 @@ class Decoder:
         B, T = ids_BT.shape
         self._check(max(cache.lengths) + T)
         window = cache.window(T)
-        x_NC = (F.embedding(ids_BT, self._wte) + window.positions(self._wpe)).view(B * T, -1)
+        x_NC = (self._wte(ids_BT) + window.positions(self._wpe)).view(B * T, -1)
         for layer in self._layers:
-            x_NC = layer(x_NC, B, T, window)
+            x_NC = layer(x_NC, B, T, window, self._attend)
         window.advance()
         return cast(Tensor, self._model.ln_f(x_NC)).view(B, T, -1)
 
@@ -80,9 +82,9 @@ class _Layer:
         self._qkv, self._out = block.attn.c_attn.infer, block.attn.c_proj.infer
         self._up, self._down = block.mlp.c_fc.infer, block.mlp.c_proj.infer
 
-    def __call__(self, x_NC: Tensor, B: int, T: int, window: CacheWindow) -> Tensor:
-        qkv_BT3HD = self._qkv(torch.layer_norm(x_NC, self._width, *self._ln_1)).view(B, T, 3, self._n_head, -1)
-        q_BTHD, k_BTHD, v_BTHD = qkv_BT3HD.unbind(2)
+    def __call__(self, x_NC: Tensor, B: int, T: int, window: CacheWindow, attend: torch.dtype) -> Tensor:
+        qkv_N3C = self._qkv(torch.layer_norm(x_NC, self._width, *self._ln_1)).to(attend)
+        q_BTHD, k_BTHD, v_BTHD = qkv_N3C.view(B, T, 3, self._n_head, -1).unbind(2)
         k_BHSD, v_BHSD = window.append(self._number, k_BTHD, v_BTHD)
         y_BHTD = F.scaled_dot_product_attention(q_BTHD.transpose(1, 2), k_BHSD, v_BHSD, attn_mask=window.mask,
                                                 is_causal=window.causal)

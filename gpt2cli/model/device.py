@@ -6,8 +6,8 @@ import torch
 
 from gpt2cli.errors import UsageFault
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""The names of --dtype for inference."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The names of --dtype; training takes the first two."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -30,10 +30,28 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """Return torch's type for fp32 or bf16; raise UsageFault for another word."""
+    """Return torch's type for fp32, bf16 or fp16; raise UsageFault for another word."""
     if name not in DTYPES:
-        raise UsageFault(f"no dtype {name!r}; dtypes are {' and '.join(DTYPES)}")
+        raise UsageFault(f"no dtype {name!r}; dtypes are {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def fastest_dtype(device: torch.device, rows: int) -> str:
+    """Return the name of the type that decodes `rows` rows together fastest here; see linear.py for a CPU's times."""
+    if device.type == "cuda":
+        return "bf16" if native_bf16(device) else "fp16"
+    if device.type == "cpu" and rows == 1 and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+        return "fp16"
+    return "bf16" if rows > 1 and native_bf16(device) else "fp32"
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bf16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
 
 
 def use_threads(count: int | None) -> None:

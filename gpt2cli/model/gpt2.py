@@ -87,6 +87,19 @@ class Block(nn.Module):
         return x_BTC + _drop(self.mlp(self.ln_2(x_BTC)), dropout)
 
 
+class TokenTable(nn.Embedding):
+    """The token embedding and the head tied to it. mean_C: the mean row, if rows are stored less it (narrow.py)."""
+
+    def __init__(self, n_vocab: int, width: int) -> None:
+        super().__init__(n_vocab, width, _weight=torch.empty(n_vocab, width))
+        self.mean_C: Tensor | None = None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits (..., V) of hidden states (..., C)."""
+        logits = linear(x, self.weight)
+        return logits if self.mean_C is None else logits + (x @ self.mean_C)[..., None]
+
+
 class GPT2(nn.Module):
     """The network from token ids to final hidden states; `logits` applies the tied head.
 
@@ -97,7 +110,7 @@ class GPT2(nn.Module):
         super().__init__()
         self.shape = shape
         self.dropout = dropout
-        self.wte = nn.Embedding(shape.n_vocab, shape.n_embd, _weight=torch.empty(shape.n_vocab, shape.n_embd))
+        self.wte = TokenTable(shape.n_vocab, shape.n_embd)
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd, _weight=torch.empty(shape.n_ctx, shape.n_embd))
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
@@ -118,7 +131,7 @@ class GPT2(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., C)."""
-        return F.linear(x, self.wte.weight)
+        return self.wte.logits(x)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:

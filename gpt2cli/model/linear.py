@@ -1,28 +1,66 @@
 """Which kernel computes y = x W^T + b: chosen here, by dtype and row count, for everything that only infers.
 
-On a CPU many rows go to oneDNN, which takes the tanh GELU along: on a 2023 EPYC it was 1.1 to 1.4 times as fast as the
-BLAS behind torch.mm and needs no copy of the weights. One row is a matrix times a vector, bound by reading W.
+Measured on two cores of a 2023 EPYC with AVX-512 and its bf16, ms for 768 x 3,072 at 1 / 8 / 128 rows:
+
+    fp32   addmm on W stored [in, out]   0.35 / 1.8 / 16      oneDNN   0.73 / 1.1 / 11
+    bf16   oneDNN                        0.58 / 0.7 / 3.6
+    fp16   F.linear on W [out, in]       0.25 / 2.0 / 96      widened to fp32 for every product   0.5 / 1.1 / 16
+    int8   _weight_int8pack_mm           0.15 / 0.5 / 12      widened to bf16                     0.5 / 0.6 / 3.8
+    int4   _weight_int4pack_mm_for_cpu   0.14 / 0.5 / 11
+
+One row is a matrix times a vector and bound by reading W, so the narrowest weights win there. No CPU of that age
+multiplies fp16 matrices itself: from four rows on, W is widened. The integer kernels are in integer_linear.py.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FEW_ROWS = 2
+"""Up to here fp32 products are addmm's."""
+FEW_ROWS_FP16 = 3
+"""Up to here fp16 products are computed from fp16 weights as they are."""
+
 
 def linear(x: Tensor, weight_OI: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
-    """Return x W^T + bias, with the tanh GELU of it if `gelu`."""
-    if _has_onednn(x):
+    """Return x W^T + bias, with the tanh GELU of it if `gelu`. The result is in the type that the kernel gives.
+
+    x may be of another floating-point type than W: the product runs in W's.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return _plain(x, weight_OI, bias, gelu)
+    rows = x.numel() // x.shape[-1]
+    if weight_OI.dtype == torch.float16:
+        if rows <= FEW_ROWS_FP16:
+            return _plain(x, weight_OI, bias, gelu)
+        return linear(x.float(), weight_OI.float(), None if bias is None else bias.float(), gelu=gelu)
+    if rows <= FEW_ROWS and weight_OI.dtype == torch.float32 and weight_OI.stride(0) == 1 and bias is not None:
+        y = torch.addmm(bias, x.view(rows, -1), weight_OI.T).view(*x.shape[:-1], -1)
+        return F.gelu(y, approximate="tanh") if gelu else y
+    if has_onednn(weight_OI.dtype):
         kind = ("gelu", "tanh") if gelu else ("none", "")
-        return torch.ops.mkldnn._linear_pointwise(x, weight_OI, bias, kind[0], [], kind[1])
-    y = F.linear(x, weight_OI, bias)
+        return torch.ops.mkldnn._linear_pointwise(x.to(weight_OI.dtype), weight_OI, bias, kind[0], [], kind[1])
+    return _plain(x, weight_OI, bias, gelu)
+
+
+def _plain(x: Tensor, weight_OI: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    y = F.linear(x.to(weight_OI.dtype), weight_OI, bias)
     return F.gelu(y, approximate="tanh") if gelu else y
 
 
-def _has_onednn(x: Tensor) -> bool:
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+@cache
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies matrices of this type here."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    return x.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
+def attention_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the type that keys and values are kept in: fp32 on a CPU, where its attention is fastest and exact."""
+    return torch.float32 if device.type == "cpu" else dtype

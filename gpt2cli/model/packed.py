@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gpt2cli.model.gpt2 import GPT2, Block
 from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.linear import attention_dtype
 
 Runs = Sequence[tuple[int, int]]
 """(sequences, length of each) of neighbours of one length, in order: they attend in one call."""
@@ -32,9 +33,10 @@ def hidden_states(
     """
     positions_N = torch.cat([torch.arange(length, device=ids_N.device).repeat(count) for count, length in runs])
     x_NC = model.wte(ids_N) + model.wpe(positions_N)
+    attend = attention_dtype(model.wte.weight.dtype, ids_N.device)
     for number, module in enumerate(model.h):
         block = cast(Block, module)
-        qkv_N3C = block.attn.c_attn.infer(block.ln_1(x_NC))
+        qkv_N3C = block.attn.c_attn.infer(block.ln_1(x_NC)).to(attend)
         attended_NC = _attend(qkv_N3C, block.attn.n_head, runs)
         if cache is not None:
             _store(cache, number, qkv_N3C, block.attn.n_head, runs)

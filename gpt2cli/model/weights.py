@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput, IOFailure, UsageFault
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.narrow import narrowed
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
 from gpt2cli.sizes import ModelShape
@@ -80,7 +81,12 @@ def load_model(
     tensors = read_weights(directory / WEIGHTS, shape)
     with torch.device("meta"):
         model = GPT2(shape)
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
+    if dtype == torch.float32:
+        placed, mean_C = {name: tensor.to(device, dtype) for name, tensor in tensors.items()}, None
+    else:
+        placed, mean_C = narrowed(tensors, dtype, torch.device(device))
+    model.load_state_dict(placed, assign=True)
+    model.wte.mean_C = mean_C
     return LoadedModel(model.eval().requires_grad_(False), shape, eot)
 
 

@@ -7,15 +7,7 @@ import contextlib
 import torch
 
 from gpt2cli.model.device import DTYPES
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies bf16 matrices in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
+from gpt2cli.model.device import native_bf16 as native_bf16
 
 
 def autocast(device: torch.device, dtype: str) -> contextlib.AbstractContextManager[object]:

@@ -19,7 +19,7 @@ def test_a_device_that_is_not_there_is_a_usage_fault(name: str) -> None:
 
 
 def test_an_unknown_dtype_is_a_usage_fault() -> None:
-    with pytest.raises(UsageFault, match="fp32 and bf16"):
+    with pytest.raises(UsageFault, match="dtypes are fp32, bf16, fp16"):
         choose_dtype("fp8")
 
 
