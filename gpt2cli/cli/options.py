@@ -119,9 +119,13 @@ def seed_option(help_text: str = "Seed of every random choice.") -> Callable[[An
                         help=help_text)
 
 
-def dtype_option(effect: str = "") -> Callable[[Any], Any]:
-    """Return --dtype of what computes with a finished model, default fp32; `effect`: what bf16 changes there."""
-    return click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+def dtype_option(effect: str = "", *, auto: bool = False) -> Callable[[Any], Any]:
+    """Return --dtype of what computes with a finished model, default fp32; `effect`: what bf16 changes there.
+
+    auto: it may be fp16 or auto too, and auto is the default.
+    """
+    names, default = (["auto", "fp32", "bf16", "fp16"], "auto") if auto else (["fp32", "bf16"], "fp32")
+    return click.option("--dtype", type=click.Choice(names), default=default, show_default=True,
                         help=f"Weights and matrix products{effect}.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from gpt2cli.model.device import choose_device, choose_dtype, use_threads
+from gpt2cli.model.device import auto_dtype, choose_device, choose_dtype, use_threads
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.weights import load_model, read_config, weights_sha256
 from gpt2cli.records.checkpoint import ModelSource, resolve_model
@@ -21,12 +21,16 @@ from gpt2cli.tokens.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model (None: the newest run under runs/), where and in which precision; threads None: torch's choice."""
+    """Which model (None: the newest run under runs/), where and in which precision; threads None: torch's choice.
+
+    dtype: fp32, bf16, fp16 or auto, which depends on `rows`, how many are decoded together (see model/device.py).
+    """
 
     path: str | None = None
     device: str = "auto"
     dtype: str = "fp32"
     threads: int | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def open_model(choice: ModelChoice, reporter: Reporter) -> OpenModel:
 def find_model(choice: ModelChoice, reporter: Reporter) -> FoundModel:
     """Find a model and read its shape. Raises what open_model raises, but for damage to its weights."""
     choose_device(choice.device)
-    choose_dtype(choice.dtype)
+    if choice.dtype != "auto":
+        choose_dtype(choice.dtype)
     source = resolve_model(choice.path, reporter.warn)
     return FoundModel(choice, source, read_config(source.directory)[0])
 
@@ -78,9 +83,13 @@ def find_model(choice: ModelChoice, reporter: Reporter) -> FoundModel:
 def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
     """Load a model that was found; see open_model."""
     choice, directory = found.choice, found.source.directory
-    device, dtype = choose_device(choice.device), choose_dtype(choice.dtype)
+    device = choose_device(choice.device)
     use_threads(choice.threads)
-    loaded = load_model(directory, device=device, dtype=dtype)
+    if choice.dtype == "auto":
+        dtype, why = auto_dtype(device, choice.rows), f", --dtype auto for {choice.rows} at a time"
+    else:
+        dtype, why = choice.dtype, ""
+    loaded = load_model(directory, device=device, dtype=choose_dtype(dtype))
     vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)
-    reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {choice.dtype} on {device}")
-    return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, choice.dtype)
+    reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {dtype} on {device}{why}")
+    return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, dtype)
