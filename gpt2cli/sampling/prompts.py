@@ -1,4 +1,4 @@
-"""Where prompts come from: an argument, standard input as one or line by line, or a file of records."""
+"""Where prompts come from: an argument, standard input or a file as one, lines, or a file of records."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, read_records
-from gpt2cli.records.streams import MAX_LINE, display_name, open_raw_input, read_lines
+from gpt2cli.records.streams import MAX_LINE, display_name, open_input, open_raw_input, read_lines
 from gpt2cli.reporter import Reporter
 
 
 @dataclass(frozen=True)
 class PromptSource:
-    """At most one of the three is given; none means standard input as one prompt, or no prompt where it is empty."""
+    """At most one of the four is given; none means standard input as one prompt, or no prompt where it is empty.
+
+    text_file is one prompt, lines are one each, file holds records.
+    """
 
     text: str | None = None
     lines: bool = False
     file: str | None = None
+    text_file: str | None = None
 
 
 def read_prompts(source: PromptSource, reporter: Reporter) -> list[bytes]:
@@ -29,6 +34,9 @@ def read_prompts(source: PromptSource, reporter: Reporter) -> list[bytes]:
     """
     if source.text is not None:
         return [_checked(os.fsencode(source.text), "--prompt")]
+    if source.text_file is not None:
+        with open_input(source.text_file) as stream:
+            return [_one_prompt(stream, display_name(source.text_file))]
     if source.file is not None:
         return list(_record_prompts(source.file, reporter))
     if source.lines:
@@ -42,10 +50,14 @@ def _whole_input() -> bytes:
     """Return standard input minus one final newline; nothing where it is a terminal, closed or empty."""
     if not sys.stdin.readable() or os.isatty(sys.stdin.fileno()):
         return b""
-    data = sys.stdin.buffer.read(MAX_LINE + 1)
+    return _one_prompt(sys.stdin.buffer, "standard input")
+
+
+def _one_prompt(stream: BinaryIO, name: str) -> bytes:
+    data = stream.read(MAX_LINE + 1)
     if len(data) > MAX_LINE:
-        raise BadInput(f"standard input is longer than {MAX_LINE} bytes, too long for one prompt; --lines takes many")
-    return _checked(data.removesuffix(b"\n"), "standard input")
+        raise BadInput(f"{name} is longer than {MAX_LINE} bytes, too long for one prompt; --lines takes many")
+    return _checked(data.removesuffix(b"\n"), name)
 
 
 def _record_prompts(path: str, reporter: Reporter) -> Iterator[bytes]:

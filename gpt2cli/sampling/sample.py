@@ -10,8 +10,8 @@ from gpt2cli.records.jsonl import RecordWriter
 from gpt2cli.reporter import Reporter
 from gpt2cli.sampling.context import Prompt, read_prompt
 from gpt2cli.sampling.decoding import Decoding
-from gpt2cli.sampling.generate import Generator
 from gpt2cli.sampling.open_model import ModelChoice, OpenModel, open_model
+from gpt2cli.sampling.producer import Producer, Way, tell_speculation
 from gpt2cli.sampling.prompts import PromptSource, read_prompts
 from gpt2cli.sampling.row import Sample
 
@@ -25,11 +25,10 @@ class SampleConfig:
     model: ModelChoice = field(default_factory=ModelChoice)
     prompts: PromptSource = field(default_factory=PromptSource)
     decoding: Decoding = field(default_factory=Decoding)
+    way: Way = field(default_factory=Way)
     num_samples: int = 1
     echo: bool = True
     records: bool = False
-    use_cache: bool = True
-    batch: int = 8
 
 
 @dataclass
@@ -46,21 +45,22 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
     live: a single sample's text is written and flushed as it comes. end: records close with gpt2.end/1.
     Raises UsageFault for settings that make no sense, and what read_prompts and open_model raise.
     """
-    config.decoding.check()
+    config.way.check(config.decoding, config.num_samples)
     texts = read_prompts(config.prompts, reporter)
     opened = open_model(config.model, reporter)
+    producer = Producer(opened, config.model, config.decoding, config.way, reporter)
     n_ctx = opened.shape.n_ctx
     prompts = [read_prompt(number, text, opened.encoder, n_ctx, config.decoding.max_tokens)
                for number, text in enumerate(texts)]
-    _tell_dropped(prompts, n_ctx, reporter)
-    generator = Generator(opened.model, opened.encoder, use_cache=config.use_cache, batch=config.batch)
+    for prompt in prompts:
+        tell_dropped(prompt, n_ctx, reporter)
     summary = SampleSummary()
     writer = RecordWriter(output)
     stream = not config.records and len(prompts) * config.num_samples == 1
     sink = _text_sink(output, prompts[0].text if config.echo else b"", live) if stream else None
     report = _progress(summary, len(prompts) * config.num_samples * config.decoding.max_tokens, reporter, sink and live)
     cut_by_context = 0
-    for made, result in enumerate(generator.generate(prompts, config.num_samples, config.decoding, sink, report)):
+    for made, result in enumerate(producer.samples(prompts, config.num_samples, sink, report)):
         summary.finished[result.finish_reason] = summary.finished.get(result.finish_reason, 0) + 1
         cut_by_context += result.finish_reason == "length" and len(result.ids) < config.decoding.max_tokens
         if config.records:
@@ -74,15 +74,17 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
         output.write(b"\n")
     if cut_by_context:
         reporter.note(f"{cut_by_context} of {len(prompts) * config.num_samples} samples ended at the context's "
-                      f"{n_ctx} tokens, before --max-tokens")
+                      f"{n_ctx} tokens, before --max-tokens; --slide goes on beyond it")
+    if producer.tally is not None and prompts:
+        tell_speculation(producer.tally, reporter)
     return summary
 
 
-def _tell_dropped(prompts: list[Prompt], n_ctx: int, reporter: Reporter) -> None:
-    for prompt in prompts:
-        if prompt.dropped:
-            reporter.note(f"prompt {prompt.number + 1} leaves too little of the context's {n_ctx} tokens: the model is "
-                          f"given its last {len(prompt.ids)} tokens, without the {prompt.dropped} before them")
+def tell_dropped(prompt: Prompt, n_ctx: int, reporter: Reporter) -> None:
+    """Say that the model is not given the whole prompt, where that is so."""
+    if prompt.dropped:
+        reporter.note(f"prompt {prompt.number + 1} leaves too little of the context's {n_ctx} tokens: the model is "
+                      f"given its last {len(prompt.ids)} tokens, without the {prompt.dropped} before them")
 
 
 def _text_sink(output: BinaryIO, prompt: bytes, live: bool) -> Callable[[bytes], None]:
@@ -105,16 +107,42 @@ def _progress(summary: SampleSummary, total: int, reporter: Reporter, silent: ob
 
 
 def _record(result: Sample, config: SampleConfig, opened: OpenModel) -> dict[str, Any]:
-    decoding, source = config.decoding, opened.source
     return {
         "prompt": result.prompt.text.decode("utf-8"), "text": result.text.decode("utf-8", "replace"),
         "finish_reason": result.finish_reason,
         "prompt_number": result.prompt.number, "sample_number": result.number,
         "n_prompt_tokens": len(result.prompt.ids) + result.prompt.dropped,
         "n_dropped_prompt_tokens": result.prompt.dropped,
-        "n_tokens": len(result.ids), "tokens": result.ids,
-        "seed": decoding.seed, "temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p,
-        "max_tokens": decoding.max_tokens, "stop": list(decoding.stop), "dtype": opened.dtype,
-        "run": source.run, "step": source.step, "model_sha256": opened.sha256,
+        "n_tokens": len(result.ids), "tokens": result.ids, **_measured(result, config),
+        **_settings(config), "dtype": opened.dtype,
+        "run": opened.source.run, "step": opened.source.step, "model_sha256": opened.sha256,
         "tokenizer_sha256": opened.vocabulary.sha256,
     }
+
+
+def _measured(result: Sample, config: SampleConfig) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if config.decoding.logprobs is not None:
+        fields["token_logprobs_nats"] = [entry.nats for entry in result.logprobs]
+        fields["top_logprobs_nats"] = [[list(pair) for pair in entry.top] for entry in result.logprobs]
+        fields["end_logprob_nats"] = result.end_logprob
+    if config.way.beams is not None:
+        fields["beam_score"] = result.score
+    return fields
+
+
+def _settings(config: SampleConfig) -> dict[str, Any]:
+    """Return the options that the text depends on; those left at their defaults, beyond the oldest, are left out."""
+    decoding, way, plain = config.decoding, config.way, Decoding()
+    fields: dict[str, Any] = {name: getattr(decoding, name) for name in ("seed", "temperature", "top_k", "top_p")}
+    fields |= {name: getattr(decoding, name) for name in (
+        "min_p", "typical_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "min_tokens",
+        "ignore_eot", "slide") if getattr(decoding, name) != getattr(plain, name)}
+    if way.beams is not None:
+        fields |= {"beams": way.beams.width, "length_penalty": way.beams.length_penalty,
+                   "early_stopping": way.beams.early_stopping}
+    if way.draft is not None:
+        fields |= {"draft": way.draft, "draft_tokens": way.draft_tokens}
+    if way.prompt_lookup is not None:
+        fields["prompt_lookup"] = way.prompt_lookup
+    return {**fields, "max_tokens": decoding.max_tokens, "stop": list(decoding.stop)}
