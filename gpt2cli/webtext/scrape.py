@@ -1,4 +1,4 @@
-"""webtext-scrape: one step as a filter, or all of them in a row."""
+"""webtext-scrape: its steps, each from records to records, and all of them in a row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from gpt2cli.webtext.links import Link, LinkConfig, select_links
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.urls import UrlFault, clean_url
 
-STEPS = ("links", "fetch", "extract", "dedup")
 Paths = Sequence[str | os.PathLike[str]]
 
 
@@ -31,73 +30,38 @@ class ScrapeConfig:
     extract: ExtractConfig
 
 
-@dataclass(frozen=True)
-class ScrapeSummary:
-    """What each step read, kept and dropped, in the order of the steps that ran."""
+class Steps:
+    """The steps with one reporter and one rejects file (gpt2.reject/1 for everything dropped).
 
-    steps: tuple[StepTally, ...]
-
-
-def scrape(
-    step: str | None,
-    paths: Paths,
-    sink: RecordWriter,
-    rejects: RecordWriter | None,
-    config: ScrapeConfig,
-    reporter: Reporter,
-    shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-) -> ScrapeSummary:
-    """Run one of STEPS from its input records to `sink`, or all of them when `step` is None.
-
-    paths: input files, `-` is stdin. links and None take dumps and URL lists, the others JSONL of the step before.
-    rejects: gets gpt2.reject/1 for everything dropped.
-    shield: entered once the links are read, for the part that has state to save and polls reporter.stopping().
-    Raises what the steps raise; see links.py, fetch.py, extract.py.
+    Each keeps a StepTally in `tallies` and says its line when it is through. Raises what the step raises; see links.py,
+    fetch.py, extract.py, dedup.py.
     """
-    run = _Run(config, rejects, reporter)
-    if step == "links":
-        run.write(sink, "gpt2.link", (link.fields() for link in run.links(paths)))
-    elif step == "fetch":
-        links = [_as_link(record) for record in run.records(paths, "gpt2.link")]
-        with shield():
-            run.write(sink, "gpt2.page", run.fetch(links))
-    elif step == "extract":
-        run.write(sink, "gpt2.document", run.extract(run.records(paths, "gpt2.page")))
-    elif step == "dedup":
-        run.write(sink, "gpt2.document", run.dedup(run.records(paths, "gpt2.document")))
-    else:
-        links = list(run.links(paths))
-        with shield():
-            fetched = (page for page in run.fetch(links) if page["outcome"] == "ok")
-            run.write(sink, "gpt2.document", run.dedup(run.extract(fetched)))
-    return ScrapeSummary(tuple(run.tallies))
 
-
-class _Run:
-    """The steps with one reporter, one rejects file, and a tally each."""
-
-    def __init__(self, config: ScrapeConfig, rejects: RecordWriter | None, reporter: Reporter) -> None:
-        self._config = config
+    def __init__(self, rejects: RecordWriter | None, reporter: Reporter) -> None:
         self._rejects = rejects
         self._reporter = reporter
         self.tallies: list[StepTally] = []
 
-    def links(self, paths: Paths) -> Iterator[Link]:
+    def links(self, paths: Paths, config: LinkConfig) -> Iterator[Link]:
+        """Yield the links of dumps and URL lists."""
         tally = self._tally("links")
-        yield from select_links(paths, self._config.links, tally, self._reporter)
+        yield from select_links(paths, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
-    def fetch(self, links: Sequence[Link]) -> Iterator[Record]:
+    def fetch(self, links: Sequence[Link], config: FetchConfig) -> Iterator[Record]:
+        """Yield gpt2.page/1 fields for the links."""
         tally = self._tally("fetch")
-        yield from fetch_pages(links, self._config.fetch, tally, self._reporter)
+        yield from fetch_pages(links, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
-    def extract(self, pages: Iterator[Record]) -> Iterator[Record]:
+    def extract(self, pages: Iterator[Record], config: ExtractConfig) -> Iterator[Record]:
+        """Yield gpt2.document/1 fields for the pages."""
         tally = self._tally("extract")
-        yield from extract_documents(pages, self._config.extract, tally, self._reporter)
+        yield from extract_documents(pages, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def dedup(self, documents: Iterator[Record]) -> Iterator[Record]:
+        """Yield the documents that are no duplicates."""
         tally = self._tally("dedup")
         yield from unique_documents(documents, tally, self._reporter)
         self._reporter.note(tally.line())
@@ -115,15 +79,38 @@ class _Run:
                 counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.skipped.items()))
                 self._reporter.note(f"{path}: skipped {counts}")
 
-    def write(self, sink: RecordWriter, kind: str, records: Iterator[Record]) -> None:
-        with contextlib.closing(records):  # type: ignore[type-var]  # generators all; closed even when the sink fails
-            for fields in records:
-                sink.write(kind, fields)
+    def link_records(self, paths: Paths) -> list[Link]:
+        """Return the links of gpt2.link/1 records."""
+        return [_as_link(record) for record in self.records(paths, "gpt2.link")]
 
     def _tally(self, step: str) -> StepTally:
         tally = StepTally(step, self._rejects)
         self.tallies.append(tally)
         return tally
+
+
+def write_all(sink: RecordWriter, kind: str, records: Iterator[Record]) -> None:
+    """Write every record (fields) as one of `kind`; the generator is closed even when the sink fails."""
+    with contextlib.closing(records):  # type: ignore[type-var]  # generators all
+        for fields in records:
+            sink.write(kind, fields)
+
+
+def scrape(
+    paths: Paths,
+    sink: RecordWriter,
+    config: ScrapeConfig,
+    steps: Steps,
+    shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> None:
+    """Run all steps from dumps and URL lists (`-`: stdin) to documents.
+
+    shield: entered once the links are read, for the part that has state to save and polls reporter.stopping().
+    """
+    links = list(steps.links(paths, config.links))
+    with shield():
+        fetched = (page for page in steps.fetch(links, config.fetch) if page["outcome"] == "ok")
+        write_all(sink, "gpt2.document", steps.dedup(steps.extract(fetched, config.extract)))
 
 
 def _require_text(record: Record, name: str) -> None:

@@ -16,7 +16,8 @@ import zstandard
 from webtext.local_site import Site, serving
 
 Gpt2 = Callable[..., subprocess.CompletedProcess[bytes]]
-LOCAL = ("--allow-net", "127.0.0.0/8", "--allow-net", "::1/128", "--host-gap", "0", "--timeout", "5", "--workers", "2")
+FETCHING = ("--allow-net", "127.0.0.0/8", "--allow-net", "::1/128", "--host-gap", "0", "--timeout", "5")
+LOCAL = (*FETCHING, "--workers", "2")
 
 
 def dump(path: Path, site: Site, pages: int) -> Path:
@@ -41,7 +42,7 @@ def test_all_steps_equal_the_steps_in_a_pipe(gpt2: Gpt2, bash: Callable[..., Any
         dump(tmp_path / "RS.zst", site, 12)
         whole = gpt2("webtext-scrape", "RS.zst", *LOCAL, "-o", "whole.jsonl.zst", "--rejects", "rejects.jsonl",
                      cwd=tmp_path, check=True)
-        options = " ".join(LOCAL)
+        options = " ".join(FETCHING)
         script = (f"gpt2 webtext-scrape links RS.zst | gpt2 webtext-scrape fetch --work w2 {options} | "
                   "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape dedup -o piped.jsonl.zst")
         piped = bash(script, tmp_path)
