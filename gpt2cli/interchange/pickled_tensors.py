@@ -6,6 +6,7 @@ bounded before: a file in the zip form must be stored uncompressed, its entries 
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def read_pickle(path: Path, allowed: bool) -> Any:
     if start == ZIP_START:
         _check_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of old pickles, which are told by our own sentence where they matter
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # its errors are of every kind, and each means the same to a person
         reason = ascii(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)[1:-1]
         raise BadInput(f"{path} holds more than tensors, or is damaged; torch says: {_brief(reason)}") from None
