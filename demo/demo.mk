@@ -63,9 +63,9 @@ $(DEMO)/loss.png: $(DEMO)/runs/main/manifest.json $(DEMO)/unigram.json
 
 # 5. A ladder of smaller models and the law they follow, two runs at a time unless make was told a number.
 BUDGETS ?= 1e15 1e18
-$(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json demo/nine.mk demo/rungs.mk
+$(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json demo/ladder/nine.mk demo/ladder/rungs.mk
 	@mkdir -p $(DEMO)/ladder
-	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) -f demo/rungs.mk PLAN=demo/nine.mk \
+	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) -f demo/ladder/rungs.mk PLAN=demo/ladder/nine.mk \
 	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='$(BUDGETS:%=--flops %)' \
 	  $(DEMO)/ladder/fit.jsonl
 	@touch $@

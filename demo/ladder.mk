@@ -5,14 +5,14 @@
 #   make -j4 ladder SHARDS=shards MINUTES=20 JOBS=4
 #   make ladder-shapes                           one size, other depths, widths and heads
 #
-# gpt2 fit-scaling plan measures this machine for some seconds and chooses the runs; demo/rungs.mk makes them. What a
+# gpt2 fit-scaling plan measures this machine for some seconds and chooses the runs; demo/ladder/rungs.mk makes them. What a
 # plan asks for stands in plan.mk, so a ladder that was stopped goes on as it was planned, and a second make does nothing.
 
 MINUTES ?= 5
 JOBS ?= 2
 PROSE := demo/work/prose
 SHARDS ?= $(PROSE)/shards
-LADDER ?= demo/work/ladder-$(MINUTES)m
+LADDER ?= runs/ladder-$(MINUTES)m
 GPT2 := bin/gpt2
 
 .PHONY: ladder ladder-shapes
@@ -25,14 +25,14 @@ ladder-shapes: $(LADDER)-shapes/plan.mk ## Train models of one size and differen
 	@$(RUNGS) $(LADDER)-shapes/shapes.txt LADDER=$(LADDER)-shapes
 	@cat $(LADDER)-shapes/shapes.txt
 
-RUNGS = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f demo/rungs.mk \
+RUNGS = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f demo/ladder/rungs.mk \
   LADDER='$(LADDER)' SHARDS='$(SHARDS)' GPT2='$(GPT2)'
 
-$(LADDER)/plan.mk: $(SHARDS)/index.json | $(STAMP)
+$(LADDER)/plan.mk: | $(SHARDS)/index.json $(STAMP)
 	@mkdir -p $(@D)
 	$(GPT2) fit-scaling plan $(SHARDS) --minutes $(MINUTES) --jobs $(JOBS) --make -f -o $@
 
-$(LADDER)-shapes/plan.mk: $(SHARDS)/index.json | $(STAMP)
+$(LADDER)-shapes/plan.mk: | $(SHARDS)/index.json $(STAMP)
 	@mkdir -p $(@D)
 	$(GPT2) fit-scaling plan $(SHARDS) --minutes $(MINUTES) --jobs $(JOBS) --shapes --make -f -o $@
 

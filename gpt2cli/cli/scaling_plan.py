@@ -23,7 +23,7 @@ _BATCH_TOKENS = 524_288
               help="Plan a ladder on SHARDS that takes so long on this machine.")
 @click.option("--jobs", type=Whole(1, 1024), metavar="N", help="Runs at a time, a thread each; default 2.")
 @click.option("--shapes", is_flag=True, help="Runs of one N and D with other depths, widths and heads instead.")
-@click.option("--make", "as_make", is_flag=True, help="Print the ladder as make variables, for demo/rungs.mk.")
+@click.option("--make", "as_make", is_flag=True, help="Print the ladder as make variables, for demo/ladder/rungs.mk.")
 @click.option("--size", metavar="NAME", help="Cost of a run instead, without SHARDS: small, medium, large or xl.")
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of that run's model; with --embd.")
 @click.option("--embd", type=Count(1), metavar="N", help="Its width.")

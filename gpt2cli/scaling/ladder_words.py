@@ -1,4 +1,4 @@
-"""A ladder as words: the options of its runs, and the variables that demo/rungs.mk makes it by."""
+"""A ladder as words: the options of its runs, and the variables that demo/ladder/rungs.mk makes it by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`demo/rungs.mk`: a small planned ladder by the real commands, killed on its way, run again, then nothing."""
+"""`demo/ladder/rungs.mk`: a small planned ladder by the real commands, killed on its way, run again, then nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small_plan() -> str:
 def make(ladder: Path, shards: Path) -> tuple[list[str], dict[str, str]]:
     words = {"LADDER": ladder, "SHARDS": shards, "GPT2": f"{sys.executable} -m gpt2cli",
              "FIT_FLAGS": "--allow-unidentified --bootstrap 20"}
-    command = ["make", "--no-print-directory", "-j2", "-f", "demo/rungs.mk", str(ladder / "report.txt"),
+    command = ["make", "--no-print-directory", "-j2", "-f", "demo/ladder/rungs.mk", str(ladder / "report.txt"),
                *(f"{name}={value}" for name, value in words.items())]
     dropped = ("GPT2_", "MAKE", "MFLAGS")
     return command, {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

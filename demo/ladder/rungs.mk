@@ -1,6 +1,6 @@
 # The runs of one planned ladder, the law that they follow, and what it says of the model that was held out.
 #
-#   make -f demo/rungs.mk -j2 LADDER=... SHARDS=... $LADDER/report.txt      (make ladder does this)
+#   make -f demo/ladder/rungs.mk -j2 LADDER=... SHARDS=... $LADDER/report.txt      (make ladder does this)
 #
 # The plan names the runs and their options, as gpt2 fit-scaling plan --make wrote them. A run's name is its
 # configuration; its target is the manifest that a finished run leaves, so make goes on where it was stopped and trains
@@ -34,7 +34,7 @@ $(LADDER)/report.txt: $(LADDER)/fit.jsonl
 $(LADDER)/shapes.txt: $(LADDER)/runs.done
 	$(GPT2) fit-scaling compare $(call metrics,$(RUNS)) --shapes -f -o $(LADDER)/shapes.jsonl 2>&1 | tee $@
 
-$(call manifests,$(RUNS) $(TRUNKS)): $(LADDER)/%/manifest.json: $(SHARDS)/index.json
+$(call manifests,$(RUNS) $(TRUNKS)): $(LADDER)/%/manifest.json: | $(SHARDS)/index.json
 	$(GPT2) train $(SHARDS) $(FLAGS_$*) -q -o $(@D) >/dev/null
 	@touch -c $@
 
