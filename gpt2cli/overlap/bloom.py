@@ -21,12 +21,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gpt2cli.errors import BadInput, Interrupted, UsageFault
-from gpt2cli.overlap.windows import mixed
 from gpt2cli.records.artefact_kind import BLOOM_START
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.provenance import json_sha256
 from gpt2cli.records.streams import open_raw_input
 from gpt2cli.reporter import Reporter
+from gpt2cli.tokens.word_windows import mixed
 
 HEADER_BYTES = 4096
 PROBES = 16

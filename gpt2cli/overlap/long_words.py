@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from gpt2cli.overlap.words import MAX_WORD, last_border, lower_case
 from gpt2cli.tokens.document_batch import LongDocument
 from gpt2cli.tokens.exact_cut import whole_characters
 from gpt2cli.tokens.unicode_loss import UnicodeLoss, decode_utf8
+from gpt2cli.tokens.words import MAX_WORD, last_border, lower_case
 
 
 class LongWords:

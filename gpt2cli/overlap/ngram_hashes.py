@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpt2cli.overlap.windows import mixed, multipliers, window_starts, window_sums
-from gpt2cli.overlap.words import DOCUMENT_END, MAX_WORD
+from gpt2cli.tokens.word_windows import mixed, multipliers, window_starts, window_sums
+from gpt2cli.tokens.words import DOCUMENT_END, MAX_WORD
 
 MOST_WORDS = 1 << 18
 """Words whose digests are kept; then they are forgotten, and made again when they come again."""

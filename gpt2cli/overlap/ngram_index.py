@@ -13,8 +13,8 @@ from itertools import repeat
 
 import numpy as np
 
-from gpt2cli.overlap.windows import mixed, multipliers, window_starts, window_sums
-from gpt2cli.overlap.words import DOCUMENT_END, MAX_WORD
+from gpt2cli.tokens.word_windows import mixed, multipliers, window_starts, window_sums
+from gpt2cli.tokens.words import DOCUMENT_END, MAX_WORD
 
 GAP = -1
 _SPARE_BITS = 4

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.overlap.test_side import TestDocument
-from gpt2cli.overlap.words import word_spans
+from gpt2cli.tokens.words import word_spans
 
 MOST_TEXT = 2000
 """Characters of a passage that a record holds."""

@@ -14,10 +14,10 @@ from gpt2cli.errors import BadInput
 from gpt2cli.overlap.inputs import InputForm, documents_in, read_work
 from gpt2cli.overlap.long_words import LongWords, long_text
 from gpt2cli.overlap.ngram_index import TestVocabulary
-from gpt2cli.overlap.words import DOCUMENT_END, words_of, words_of_lower
 from gpt2cli.records.streams import display_name, open_input
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.document_batch import DocumentTally, LongDocument, TextBatch
+from gpt2cli.tokens.words import DOCUMENT_END, words_of, words_of_lower
 
 ItemTexts = Callable[[str], Iterable[tuple[str, int, str]]]
 """From a task file to its items: the task's name, the item's number, its text."""

@@ -17,10 +17,10 @@ import numpy as np
 from gpt2cli.errors import Interrupted
 from gpt2cli.overlap.inputs import Batch, InputForm, documents_in, read_work
 from gpt2cli.overlap.long_words import LongWords
-from gpt2cli.overlap.words import DOCUMENT_END, words_of, words_of_lower
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.document_batch import DocumentTally, LongDocument
 from gpt2cli.tokens.ordered_pool import Done, OrderedPool
+from gpt2cli.tokens.words import DOCUMENT_END, words_of, words_of_lower
 
 Found = TypeVar("Found")
 

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpt2cli.overlap.long_words import LongWords
-from gpt2cli.overlap.words import MAX_WORD, lower_case, word_spans, words_of, words_of_lower
 from gpt2cli.tokens.document_batch import LongDocument
+from gpt2cli.tokens.words import MAX_WORD, lower_case, word_spans, words_of, words_of_lower
 
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from("aΣσςİıßäÄ_'’\n 1٣ x中。ﬁ\u0307\u00ad")), max_size=60)
 
