@@ -1,0 +1,126 @@
+"""GGUF opened by llama.cpp's own reader: metadata as its converter writes it, and a network computed from the file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from foreign_models import SHAPE, own_state
+from tiny_models import lively_model, small_vocabulary
+
+from gpt2cli.interchange.gguf_file import DTYPES, write_gguf
+from gpt2cli.sizes import ModelShape
+from gpt2cli.tokens.huggingface import merge_lines
+
+IDS = torch.randint(SHAPE.n_vocab, (20,), generator=torch.Generator().manual_seed(0))
+
+
+def written(path: Path, dtype: str = "fp32", shape: ModelShape = SHAPE) -> gguf.GGUFReader:
+    write_gguf(path, own_state(shape), shape, small_vocabulary(), dtype, "l2-e16")
+    return gguf.GGUFReader(path)
+
+
+def fields(reader: gguf.GGUFReader) -> dict[str, Any]:
+    return {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+
+
+def test_metadata_is_what_llama_cpps_converter_writes(tmp_path: Path) -> None:
+    """The keys and their order as conversion/gpt2.py of llama.cpp gave them for a directory of the same kind."""
+    found = fields(written(tmp_path / "m.gguf"))
+    vocabulary = small_vocabulary()
+    tokens = found.pop("tokenizer.ggml.tokens")
+    assert tokens[:3] == ["!", '"', "#"] and tokens[256] == "Ġt" and tokens[-1] == "<|endoftext|>"
+    assert found.pop("tokenizer.ggml.token_type") == [1] * 499 + [3]
+    assert found.pop("tokenizer.ggml.merges") == merge_lines(vocabulary)
+    assert found.pop("gpt2.attention.layer_norm_epsilon") == pytest.approx(1e-5)
+    assert list(found.items()) == [
+        ("general.architecture", "gpt2"), ("general.type", "model"), ("general.name", "l2-e16"),
+        ("general.size_label", "15K"), ("gpt2.block_count", 2), ("gpt2.context_length", 32),
+        ("gpt2.embedding_length", 16), ("gpt2.feed_forward_length", 64), ("gpt2.attention.head_count", 2),
+        ("general.file_type", 0), ("general.quantization_version", 2), ("tokenizer.ggml.model", "gpt2"),
+        ("tokenizer.ggml.pre", "gpt-2"), ("tokenizer.ggml.bos_token_id", 499), ("tokenizer.ggml.eos_token_id", 499),
+        ("tokenizer.ggml.unknown_token_id", 499), ("tokenizer.ggml.add_bos_token", False),
+        ("tokenizer.ggml.add_eos_token", False)]
+
+
+def logits_of(reader: gguf.GGUFReader, ids: list[int]) -> np.ndarray:
+    """GPT-2 in fp64 from a file's tensors, by llama.cpp's names and its build graph (src/models/gpt2.cpp)."""
+    t = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float64).reshape(
+        tensor.shape[::-1]) for tensor in reader.tensors}
+    known = fields(reader)
+    heads, eps = known["gpt2.attention.head_count"], known["gpt2.attention.layer_norm_epsilon"]
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt(centred.var(-1, keepdims=True) + eps) * t[f"{name}.weight"] + t[f"{name}.bias"]
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ t[f"{name}.weight"].T + t[f"{name}.bias"]
+
+    x = t["token_embd.weight"][ids] + t["position_embd.weight"][: len(ids)]
+    for layer in range(known["gpt2.block_count"]):
+        block = f"blk.{layer}"
+        q, k, v = (part.reshape(len(ids), heads, -1).swapaxes(0, 1)
+                   for part in np.split(linear(norm(x, f"{block}.attn_norm"), f"{block}.attn_qkv"), 3, -1))
+        scores = q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1])
+        scores[:, ~np.tril(np.ones((len(ids), len(ids)), bool))] = -np.inf
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (weights / weights.sum(-1, keepdims=True)) @ v
+        x = x + linear(mixed.swapaxes(0, 1).reshape(len(ids), -1), f"{block}.attn_output")
+        inner = linear(norm(x, f"{block}.ffn_norm"), f"{block}.ffn_up")
+        inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        x = x + linear(inner, f"{block}.ffn_down")
+    return norm(x, "output_norm") @ t["token_embd.weight"].T
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-4), ("fp16", 2e-2), ("bf16", 2e-1), ("int8", 4e-1)])
+def test_the_network_in_the_file_is_ours(tmp_path: Path, dtype: str, tolerance: float) -> None:
+    shape = ModelShape(2, 2, 32, 32, 500)
+    reader = written(tmp_path / "m.gguf", dtype, shape)
+    with torch.no_grad():
+        model = lively_model(shape)
+        ours = model.logits(model(IDS[None]))[0].numpy()
+    away = np.abs(logits_of(reader, IDS.tolist()) - ours).max()
+    assert away < tolerance and (dtype == "fp32" or away > 1e-4)
+
+
+def test_types_of_tensors(tmp_path: Path) -> None:
+    """Norms, biases and positions stay fp32 in every file; a width that fills no block of 32 stays fp16."""
+    for dtype, (name, number) in DTYPES.items():
+        for shape in (SHAPE, ModelShape(2, 2, 32, 32, 500)):
+            reader = written(tmp_path / "m.gguf", dtype, shape)
+            kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+            plain = {kinds[key] for key in kinds if "norm" in key or key.endswith("bias") or key.startswith("position")}
+            assert plain == {"F32"}
+            narrow = name == "Q8_0" and shape.n_embd == 16
+            assert kinds["token_embd.weight"] == kinds["blk.0.attn_qkv.weight"] == ("F16" if narrow else name)
+            assert kinds["blk.1.ffn_down.weight"] == name, "its rows have 64 numbers or more"
+            assert fields(reader)["general.file_type"] == number
+
+
+def test_ids_past_the_vocabulary_have_names(tmp_path: Path) -> None:
+    shape = ModelShape(1, 1, 8, 8, 503)
+    write_gguf(tmp_path / "m.gguf", own_state(shape), shape, small_vocabulary(), "fp32", "m")
+    found = fields(gguf.GGUFReader(tmp_path / "m.gguf"))
+    assert found["tokenizer.ggml.tokens"][499:] == ["<|endoftext|>", "[PAD500]", "[PAD501]", "[PAD502]"]
+    assert found["tokenizer.ggml.token_type"][498:] == [1, 3, 5, 5, 5]
+
+
+def test_bytes_are_those_of_llama_cpps_converter(tmp_path: Path) -> None:
+    """sha256 of what convert_hf_to_gguf.py of llama.cpp, November 2026, made of this very model with --outtype f32.
+
+    Its general.name was "G", after the directory.
+    """
+    from gpt2cli.tokens.vocabulary import gpt2_vocabulary
+
+    shape = ModelShape(1, 1, 2, 4, 50_257)
+    state = {name: (torch.arange(tensor.numel()) % 251 / 64 - 2).view(tensor.shape).float()
+             for name, tensor in own_state(shape).items()}
+    write_gguf(tmp_path / "m.gguf", state, shape, gpt2_vocabulary(), "fp32", "G")
+    digest = hashlib.sha256((tmp_path / "m.gguf").read_bytes()).hexdigest()
+    assert digest == "92377fd9fa5cd4fe7ba7ab75059a2db4b985f8fa6244f3eacdfef469ef4ea041"
