@@ -55,7 +55,7 @@ class BeamSearch:
         search = _Search(self, prompt, limit)
         while search.going:
             search.step()
-            on_token(1)
+            on_token(n_best)
         return [self._sample(prompt, number, search.finished[number], float(search.finished_scores[number]))
                 for number in range(n_best)]
 

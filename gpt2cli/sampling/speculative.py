@@ -27,16 +27,18 @@ from gpt2cli.sampling.proposals import Draft, PromptLookup, Proposal, Proposer
 from gpt2cli.sampling.row import Row, Sample, Sink
 from gpt2cli.tokens.encode import Encoder
 
-_PLAIN_STEPS = 1
-"""Steps of a sample without a proposal, to know what a step costs. Of every sample: its text depends on no other."""
-
 
 @dataclass(frozen=True)
 class Speculation:
-    """Who proposes, and how many tokens at once: a draft model, or without one the text itself."""
+    """Who proposes, and how many tokens at once: a draft model, or without one the text itself.
+
+    plain_steps: a sample's first steps have no proposal, to know what a step costs. Those of every sample, since what
+    a sample says may depend on no other.
+    """
 
     count: int
     draft: GPT2 | None = None
+    plain_steps: int = 3
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Speculator:
         """Verify a proposal; return how many tokens the row took. The row's last token was not read yet."""
         began, before = time.perf_counter(), len(row.made)
         room = row.limit - len(row.made) - 1
-        plain = room < 1 or len(row.made) <= _PLAIN_STEPS
+        plain = room < 1 or len(row.made) <= self._speculation.plain_steps
         proposal = Proposal([]) if plain else proposer.propose(row, room)
         text = len(row.given) + len(row.made)
         logits_TV = feed.extend(torch.tensor([[row.made[-1], *proposal.ids]]))[0]

@@ -111,7 +111,7 @@ def test_draws_of_a_draft_have_the_models_distribution(model: GPT2, near: GPT2, 
     decoding = Decoding(5, 1.5, top_k=3 if drafted == "near" else 2, ignore_eot=True, seed=4)
     prompt = read_prompt(0, b"The", ENCODER, 64, 5)
     wanted = exact_distribution(model, prompt.ids, decoding.top_k or 0, 5, 1.5)
-    speculator = Speculator(model, ENCODER, decoding, Speculation(2, draft))
+    speculator = Speculator(model, ENCODER, decoding, Speculation(2, draft, plain_steps=1))
     n = 600
     texts = [tuple(speculator.sample(prompt, number).ids) for number in range(n)]
     assert set(texts) <= set(wanted)
