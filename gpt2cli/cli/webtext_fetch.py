@@ -29,6 +29,6 @@ def fetch(console: Console, files: tuple[str, ...], output: str, force: bool, re
 
     config = webtext_options.fetch_config(**options)
     with outputs(output, rejects, force, console) as (sink, steps):
-        links = steps.link_records(files or ("-",))
+        links = steps.read_links(files or ("-",))
         with signals.polled():
             write_all(sink, "gpt2.page", steps.fetch(links, config))

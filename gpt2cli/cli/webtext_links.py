@@ -20,12 +20,14 @@ from gpt2cli.cli.webtext_outputs import outputs
 @webtext_options.rejects_option
 @webtext_options.link_options
 @webtext_options.hosts_option
+@webtext_options.share_option("of the hosts")
+@webtext_options.jobs_option()
 @click.pass_obj
-def links(console: Console, files: tuple[str, ...], output: str, force: bool, rejects: str | None,
+def links(console: Console, files: tuple[str, ...], output: str, force: bool, rejects: str | None, jobs: int,
           **options: Any) -> None:
     """Select the links worth fetching from Reddit dumps (RS_2017-10.zst) and URL lists, each once."""
-    from gpt2cli.webtext.scrape import write_all
+    from gpt2cli.webtext.scrape import write_lines
 
     config = webtext_options.link_config(**options)
     with outputs(output, rejects, force, console) as (sink, steps):
-        write_all(sink, "gpt2.link", (link.fields() for link in steps.links(files or ("-",), config)))
+        write_lines(sink, steps.link_lines(files or ("-",), config, jobs))

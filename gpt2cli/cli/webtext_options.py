@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from gpt2cli.cli.options import Count, Real, Whole
+from gpt2cli.cli.options import AnyPath, Count, Real, Whole
 
 ENVIRONMENT = {"auto_envvar_prefix": "GPT2_WEBTEXT_SCRAPE"}
 HOST_PROFILES = ("webtext", "openwebtext", "none")
 """Names of gpt2cli.webtext.hosts.PROFILES."""
 Decorator = Callable[[Any], Any]
+
+
+class ShareOption(click.ParamType):
+    """One share of several, numbered from 1: 3/16."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (number, count), or fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", str(value))
+        number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= number <= count:
+            self.fail(f"{value!r} is no share; write I/N with I from 1 to N, such as 3/16", param, ctx)
+        return number, count
 
 
 class UtcDate(click.ParamType):
@@ -58,9 +75,31 @@ hosts_option = click.option(
 link_options = together(
     click.option("--min-karma", type=int, default=3, show_default=True, metavar="N",
                  help="Least karma of a submission."),
+    click.option("--sum-karma", is_flag=True, help="Ask it of the sum over all submissions of a link, which it gets."),
     click.option("--before", type=UtcDate(), default="2018-01-01", show_default=True, metavar="DATE",
                  help="Take submissions created before this day (UTC)."),
+    click.option("--over-18/--no-over-18", default=True, show_default=True, help="Take submissions marked over 18."),
+    click.option("--quarantine/--no-quarantine", default=True, show_default=True,
+                 help="Take submissions of quarantined subreddits."),
+    click.option("--promoted/--no-promoted", default=False, show_default=True, help="Take advertisements."),
+    click.option("--block-subreddits", type=AnyPath(), metavar="FILE", help="Leave these subreddits out, one a line."),
+    click.option("--block-hosts", type=AnyPath(), metavar="FILE",
+                 help="Leave these hosts and those below them out, one a line."),
 )
+
+
+def share_option(of: str) -> Decorator:
+    """Return --shard I/N; `of` says in its help what is shared out."""
+    return click.option("--shard", "share", type=ShareOption(), default="1/1", show_default=True, metavar="I/N",
+                        help=f"Take the I-th of N shares {of}.")
+
+
+def jobs_option() -> Decorator:
+    """Return -j, the number of processes."""
+    return click.option("-j", "--jobs", type=Whole(1, 1024), default=1, show_default=True, metavar="N",
+                        help="Processes; the result is the same.")
+
+
 fetch_options = together(
     click.option("--contact", metavar="URL", help="A page about you or your crawl, told to every server."),
     click.option("--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True, metavar="N",
@@ -84,11 +123,21 @@ extract_options = together(
 )
 
 
-def link_config(*, min_karma: int, before: int, host_profile: str) -> Any:
-    """Return the LinkConfig of these options."""
-    from gpt2cli.webtext.links import LinkConfig
+LINK_OPTIONS = ("min_karma", "sum_karma", "before", "over_18", "quarantine", "promoted", "block_subreddits",
+                "block_hosts", "host_profile")
+"""Names of the parameters that link_config takes."""
 
-    return LinkConfig(min_karma, before, host_profile)
+
+def link_config(*, block_subreddits: str | None, block_hosts: str | None, share: tuple[int, int] = (1, 1),
+                **chosen: Any) -> Any:
+    """Return the LinkConfig of these options."""
+    from gpt2cli.webtext.hosts import read_names
+    from gpt2cli.webtext.judge_links import LinkConfig
+    from gpt2cli.webtext.shards import Share
+
+    subreddits = read_names(block_subreddits, "r/") if block_subreddits is not None else frozenset()
+    hosts = read_names(block_hosts) if block_hosts is not None else frozenset()
+    return LinkConfig(**chosen, blocked_subreddits=subreddits, blocked_hosts=hosts, share=Share(*share))
 
 
 def fetch_config(*, work: str, host_profile: str, contact: str | None, concurrency: int, host_gap: float,

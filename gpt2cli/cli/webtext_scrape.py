@@ -54,13 +54,14 @@ def command(console: Console, files: tuple[str, ...], output: str, force: bool, 
         scrape(files or ("-",), sink, config, steps, shield=signals.polled)
 
 
-def _config(*, work: str, min_karma: int, before: int, host_profile: str, workers: int | None, page_timeout: float,
-            min_chars: int, **fetching: Any) -> Any:
+def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: float, min_chars: int,
+            **options: Any) -> Any:
     from gpt2cli.webtext.scrape import ScrapeConfig
 
+    linking = {name: options.pop(name) for name in webtext_options.LINK_OPTIONS if name in options}
     return ScrapeConfig(
-        links=webtext_options.link_config(min_karma=min_karma, before=before, host_profile=host_profile),
-        fetch=webtext_options.fetch_config(work=work, host_profile=host_profile, **fetching),
+        links=webtext_options.link_config(host_profile=host_profile, **linking),
+        fetch=webtext_options.fetch_config(work=work, host_profile=host_profile, **options),
         extract=webtext_options.extract_config(work=work, workers=workers, page_timeout=page_timeout,
                                                min_chars=min_chars),
     )

@@ -62,7 +62,10 @@ class RecordWriter:
 
     def write(self, kind: str, fields: Record) -> None:
         """Write one record of `kind`."""
-        line = encode_record(kind, fields)
+        self.write_line(encode_record(kind, fields))
+
+    def write_line(self, line: bytes) -> None:
+        """Write one record that encode_record made elsewhere."""
         self._stream.write(line)
         self._digest.add(line)
         self.count += 1

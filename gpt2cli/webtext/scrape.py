@@ -14,7 +14,8 @@ from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.dedup import unique_documents
 from gpt2cli.webtext.extract import ExtractConfig, extract_documents
 from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
-from gpt2cli.webtext.links import Link, LinkConfig, select_links
+from gpt2cli.webtext.judge_links import Link, LinkConfig
+from gpt2cli.webtext.links import link_records, select_links
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.urls import UrlFault, clean_url
 
@@ -48,6 +49,12 @@ class Steps:
         yield from select_links(paths, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
+    def link_lines(self, paths: Paths, config: LinkConfig, jobs: int) -> Iterator[bytes]:
+        """Yield the same links as lines of gpt2.link/1."""
+        tally = self._tally("links")
+        yield from link_records(paths, config, tally, self._reporter, jobs)
+        self._reporter.note(tally.line())
+
     def fetch(self, links: Sequence[Link], config: FetchConfig) -> Iterator[Record]:
         """Yield gpt2.page/1 fields for the links."""
         tally = self._tally("fetch")
@@ -79,7 +86,7 @@ class Steps:
                 counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.skipped.items()))
                 self._reporter.note(f"{path}: skipped {counts}")
 
-    def link_records(self, paths: Paths) -> list[Link]:
+    def read_links(self, paths: Paths) -> list[Link]:
         """Return the links of gpt2.link/1 records."""
         return [_as_link(record) for record in self.records(paths, "gpt2.link")]
 
@@ -94,6 +101,13 @@ def write_all(sink: RecordWriter, kind: str, records: Iterator[Record]) -> None:
     with contextlib.closing(records):  # type: ignore[type-var]  # generators all
         for fields in records:
             sink.write(kind, fields)
+
+
+def write_lines(sink: RecordWriter, lines: Iterator[bytes]) -> None:
+    """Write records that are encoded already; the generator is closed even when the sink fails."""
+    with contextlib.closing(lines):  # type: ignore[type-var]  # generators all
+        for line in lines:
+            sink.write_line(line)
 
 
 def scrape(

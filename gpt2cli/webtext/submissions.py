@@ -1,7 +1,8 @@
-"""One line of a Reddit dump or a URL list, whatever its year's schema, as a candidate link.
+"""One line of a Reddit dump, a URL list or our own links, whatever its year's schema, as a candidate link.
 
 Known quirks (RS_YYYY-MM): `created_utc` a string in 2014/15, `score` null in 2017, `subreddit` missing for promoted
-posts, `url` HTML-escaped in some years, `ups` and `downs` only from 2012 to 2016.
+posts, `url` HTML-escaped in some years, `ups` and `downs` only from 2012 to 2016, crossposts from 2017, whose `url` may
+be Reddit's own page of the post they repeat (it is in `crosspost_parent_list`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2cli.errors import BadInput
-from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.jsonl import Record, parse_line
+from gpt2cli.records.schemas import SCHEMAS, parse_schema
+
+MAX_KARMA = 1 << 31
+"""No post has more; sums of karma stay exact below it."""
+_MAX_TIME = 1 << 40
+_ON_REDDIT = re.compile(r"(?:https?://(?:[\w-]+\.)?(?:reddit\.com|redd\.it))?/", re.IGNORECASE)
 
 
 class Malformed(ValueError):
@@ -20,7 +27,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A link before any filter. karma, subreddit and created_utc (seconds) are None where nobody knows them."""
+    """A link before any filter. karma, subreddit and created_utc (seconds) are None where nobody knows them.
+
+    from_reddit: it is a submission, which must have karma and a date; a plain URL or link of ours need not.
+    """
 
     url: str
     karma: int | None = None
@@ -28,11 +38,16 @@ class Candidate:
     created_utc: int | None = None
     is_self: bool = False
     promoted: bool = False
+    over_18: bool = False
+    quarantine: bool = False
     from_reddit: bool = False
 
 
-def parse_candidate(line: bytes) -> Candidate:
-    """Return the candidate of one line: a JSON submission, or a plain http(s) URL. Raises Malformed."""
+def parse_candidate(line: bytes) -> Candidate | None:
+    """Return the candidate of one line: a JSON submission, a plain http(s) URL, or a gpt2.link record.
+
+    None for a gpt2.end record. Raises Malformed for all else.
+    """
     stripped = line.strip()
     if stripped[:8].lower().startswith((b"http://", b"https://")):
         try:
@@ -42,36 +57,66 @@ def parse_candidate(line: bytes) -> Candidate:
     if not stripped.startswith(b"{"):
         raise Malformed("neither a JSON object nor a URL")
     try:
-        return _submission(parse_line(stripped, "line"))
+        record = parse_line(stripped, "line")
     except BadInput as error:
         raise Malformed(str(error).removeprefix("line: ")) from None
+    schema = parse_schema(record.get("schema"))
+    if schema is None:
+        return _submission(record)
+    if schema[0] == "gpt2.end":
+        return None
+    if schema[0] != "gpt2.link" or schema[1] > SCHEMAS["gpt2.link"][0]:
+        raise Malformed(f"a record of {schema[0][:40]}/{schema[1]}, not gpt2.link/{SCHEMAS['gpt2.link'][0]}")
+    return _link(record)
 
 
-def _submission(post: dict[str, Any]) -> Candidate:
-    url = post.get("url")
+def _link(record: Record) -> Candidate:
+    return Candidate(_text(record, "url"), _integer(record.get("karma"), "karma", MAX_KARMA), _subreddit(record),
+                     _integer(record.get("created_utc"), "created_utc", _MAX_TIME))
+
+
+def _submission(post: Record) -> Candidate:
+    parent = _parent(post)
     domain = post.get("domain")
     is_self = bool(post.get("is_self")) or (isinstance(domain, str) and domain.startswith("self."))
-    if not isinstance(url, str) or not url:
-        if not is_self:
-            raise Malformed("no url field")
-        url = ""
-    subreddit = post.get("subreddit")
-    for text in (url, subreddit):
-        if isinstance(text, str) and not text.isascii() and _has_lone_surrogate(text):
-            raise Malformed("a lone surrogate in a field")
+    is_self = is_self or bool(parent.get("is_self"))
+    url = "" if is_self and not isinstance(post.get("url"), str) else _text(post, "url")
+    if isinstance(parent.get("url"), str) and _ON_REDDIT.match(url):
+        url = _text(parent, "url")
     return Candidate(
         url=_unescape(url),
         karma=_karma(post),
-        subreddit=subreddit if isinstance(subreddit, str) and subreddit else None,
-        created_utc=_integer(post.get("created_utc"), "created_utc"),
+        subreddit=_subreddit(post),
+        created_utc=_integer(post.get("created_utc"), "created_utc", _MAX_TIME),
         is_self=is_self,
         promoted=bool(post.get("promoted")),
+        over_18=bool(post.get("over_18")) or bool(parent.get("over_18")),
+        quarantine=bool(post.get("quarantine")) or bool(parent.get("quarantine")),
         from_reddit=True,
     )
 
 
-def _has_lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+def _parent(post: Record) -> Record:
+    parents = post.get("crosspost_parent_list")
+    return parents[0] if isinstance(parents, list) and parents and isinstance(parents[0], dict) else {}
+
+
+def _text(record: Record, name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value:
+        raise Malformed(f"no {name} field")
+    return _without_surrogates(value)
+
+
+def _subreddit(record: Record) -> str | None:
+    value = record.get("subreddit")
+    return _without_surrogates(value) if isinstance(value, str) and value else None
+
+
+def _without_surrogates(text: str) -> str:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise Malformed("a lone surrogate in a field")
+    return text
 
 
 def _unescape(url: str) -> str:
@@ -79,21 +124,24 @@ def _unescape(url: str) -> str:
     return url.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _karma(post: dict[str, Any]) -> int | None:
-    score = _integer(post.get("score"), "score")
+def _karma(post: Record) -> int | None:
+    score = _integer(post.get("score"), "score", MAX_KARMA)
     if score is not None:
         return score
-    ups, downs = _integer(post.get("ups"), "ups"), _integer(post.get("downs"), "downs")
+    ups, downs = _integer(post.get("ups"), "ups", MAX_KARMA), _integer(post.get("downs"), "downs", MAX_KARMA)
     return None if ups is None else ups - (downs or 0)
 
 
-def _integer(value: Any, name: str) -> int | None:
+def _integer(value: Any, name: str, limit: int) -> int | None:
     if value is None:
         return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
+    number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.0+)?", value):
-        return int(value.partition(".")[0])
-    raise Malformed(f"{name} is no whole number")
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.0+)?", value):
+        number = int(value.partition(".")[0])
+    if number is None or abs(number) >= limit:
+        raise Malformed(f"{name} is no whole number, or too large")
+    return number

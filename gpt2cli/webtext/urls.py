@@ -74,6 +74,12 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
+def host_of_key(key: str) -> str:
+    """Return the host name of a URL key, without port: what links of one page, and of one site's mirrors, share."""
+    place = re.split(r"[/?#]", key, maxsplit=1)[0]
+    return place.partition("]")[0] + "]" if place.startswith("[") else place.partition(":")[0]
+
+
 def origin_of(url: str) -> str:
     """Return scheme://host:port of a clean URL, the unit that has one robots.txt."""
     parts = urlsplit(url)

@@ -9,7 +9,8 @@ import zstandard
 
 from gpt2cli.errors import BadInput
 from gpt2cli.reporter import Silent
-from gpt2cli.webtext.links import Link, LinkConfig, select_links
+from gpt2cli.webtext.judge_links import Link, LinkConfig
+from gpt2cli.webtext.links import select_links
 from gpt2cli.webtext.tally import StepTally
 
 OCTOBER = 1_507_000_000

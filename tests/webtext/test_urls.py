@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt2cli.webtext.hosts import PROFILES, exclusion, media_file
+from gpt2cli.webtext.hosts import PROFILES, exclusion, host_profile
 from gpt2cli.webtext.urls import UrlFault, clean_url, url_key
 
 SAME_PAGE = [
@@ -77,12 +77,21 @@ def test_what_is_blocked(host: str, reason: str) -> None:
 
 
 def test_without_a_profile_wikipedia_and_reddit_stay_out() -> None:
-    assert set(PROFILES) == {"webtext", "none"}
     assert exclusion("imgur.com", "none") is None
     assert exclusion("en.wikipedia.org", "none") == "wikipedia"
     assert exclusion("redd.it", "none") == "reddit"
 
 
-def test_media_files() -> None:
-    assert media_file("/a/b.JPG") and media_file("/x.tar.gz") and media_file("/v.gifv")
-    assert not media_file("/a.jpg/page") and not media_file("/jpg") and not media_file("/a.html")
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_knows_wikipedia_reddit_and_media_files(name: str) -> None:
+    profile = host_profile(name)
+    assert exclusion("en.wikipedia.org", name) == "wikipedia" and exclusion("www.reddit.com", name) == "reddit"
+    assert profile.no_page("/a/b.JPG") == "media file" and profile.no_page("/v.gifv") == "media file"
+    assert profile.no_page("/a.jpg/page") is None and profile.no_page("/jpg") is None
+    assert profile.no_page("/a.html") is None and profile.no_page("/a.") is None
+    assert all(domain == domain.lower() and "." in domain for domain in profile.domains)
+
+
+def test_openwebtexts_list_drops_what_openai_kept() -> None:
+    assert exclusion("github.com", "openwebtext") == exclusion("docs.google.com", "openwebtext") == "hard to scrape"
+    assert exclusion("itunes.apple.com", "openwebtext") and not exclusion("apple.com", "openwebtext")
