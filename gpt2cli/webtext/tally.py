@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpt2cli.records.jsonl import RecordWriter
+from gpt2cli.records.jsonl import Record, RecordWriter
 
 MAX_WHAT = 4096
 """Characters of a dropped item's name that the rejects file keeps; a URL can be of any length."""
@@ -20,11 +20,11 @@ class StepTally:
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
-    def drop(self, what: str, reason: str, detail: str = "") -> None:
-        """Count one item as dropped for `reason`; `what` names it (a URL, or a file and line)."""
+    def drop(self, what: str, reason: str, detail: str = "", **more: object) -> None:
+        """Count one item as dropped for `reason`; `what` names it (a URL, or a file and line); `more`: other fields."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         if self.rejects is not None:
-            fields = {"what": what[:MAX_WHAT], "reason": reason, "step": self.step}
+            fields: Record = {"what": what[:MAX_WHAT], "reason": reason, "step": self.step, **more}
             if detail:
                 fields["detail"] = detail
             self.rejects.write("gpt2.reject", fields)
