@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval-diff": ("model", "eval_diff", "Is one evaluation better than another, item by item."),
     "eval-text": ("model", "eval_text", "Quality of generated text: diversity, repetition, likeness."),
     "sample": ("model", "sample", "Generate text."),
+    "quantize": ("model", "quantize", "Weights in 8 or 4 bits: smaller and faster."),
     "export": ("model", "export", "A model in another program's files."),
     "import": ("model", "import_model", "Another program's model to a checkpoint."),
     "detect": ("model", "detect", "Tell generated text from human text, and say how surely."),

@@ -28,7 +28,13 @@ class Int8Linear(nn.Module):
 
     def __init__(self, q_OI: Tensor, scale_O: Tensor, bias_O: Tensor | None) -> None:
         super().__init__()
-        self._q_OI, self._scale_O, self._bias_O = q_OI, scale_O.bfloat16(), bias_O
+        # The kernel faults on memory that is not aligned, and a tensor in a mapped file need not be: copies are.
+        self._q_OI, self._scale_O, self._bias_O = q_OI.clone(), scale_O.bfloat16().clone(), bias_O
+
+    @property
+    def integers(self) -> Tensor:
+        """W's integers (O, I)."""
+        return self._q_OI
 
     def infer(self, x_NI: Tensor, *, gelu: bool = False) -> Tensor:
         """Map (N, in) to (N, out), then GELU if `gelu`."""
@@ -66,8 +72,13 @@ class Int8Table(nn.Module):
 
     def __init__(self, q_VC: Tensor, scale_V: Tensor, mean_C: Tensor) -> None:
         super().__init__()
-        self.weight, self._scale_V, self._mean_C = q_VC, scale_V, mean_C
         self._head = Int8Linear(q_VC, scale_V, None)
+        self._scale_V, self._mean_C = scale_V, mean_C
+
+    @property
+    def weight(self) -> Tensor:
+        """The integers (V, C)."""
+        return self._head.integers
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of `ids`, (..., C) fp32."""

@@ -5,7 +5,6 @@ A checkpoint is hostile until checked: header size, names, shapes, dtypes and va
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,34 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput, IOFailure, UsageFault
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.integer_linear import kernels_exist
 from gpt2cli.model.narrow import narrowed
+from gpt2cli.model.quantised import Quantisation, widened
+from gpt2cli.model.quantised_files import KEY, QUANTISED, integer_model, read_quantisation, read_quantised
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
+from gpt2cli.records.safetensors_layout import read_header
 from gpt2cli.sizes import ModelShape
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PREFIX = "transformer."
-MAX_HEADER_BYTES = 16 << 20
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run: in eval mode, on its device; `eot` is its end-of-text id."""
+    """A model ready to run: in eval mode, on its device; `eot` is its end-of-text id.
+
+    quantisation: how its weights are stored, None for as they are; integer: whether they are multiplied so.
+    """
 
     model: GPT2
     shape: ModelShape
     eot: int
+    quantisation: Quantisation | None = None
+    integer: bool = False
 
 
 def save_weights(state: dict[str, Tensor], shape: ModelShape, eot: int, directory: Path) -> None:
@@ -71,23 +78,36 @@ def huggingface_config(shape: ModelShape, eot: int) -> dict[str, Any]:
 
 
 def load_model(
-    directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
+    prefer_integer: bool = False,
 ) -> LoadedModel:
-    """Load a checkpoint or any Hugging Face GPT-2 directory for inference.
+    """Load a checkpoint, a quantised model or any Hugging Face GPT-2 directory for inference.
 
+    Quantised weights are widened to `dtype`, or, with prefer_integer and on a CPU that can, multiplied as they are.
     Raises BadInput when a file is damaged, hostile or of another architecture, UsageFault when weights are missing.
     """
     shape, eot = read_config(directory)
-    tensors = read_weights(directory / WEIGHTS, shape)
+    form = read_quantisation(read_json(directory / CONFIG), directory / CONFIG, shape)
+    integer = form is not None and prefer_integer and torch.device(device).type == "cpu" and kernels_exist()
+    if form is None:
+        model = _with_parameters(read_weights(directory / WEIGHTS, shape), shape, torch.device(device), dtype)
+    else:
+        tensors = read_quantised(directory / QUANTISED, shape, form)
+        model = integer_model(tensors, shape, form) if integer else _with_parameters(
+            widened(tensors, form), shape, torch.device(device), dtype)
+    return LoadedModel(model.eval().requires_grad_(False), shape, eot, form, integer)
+
+
+def _with_parameters(tensors: dict[str, Tensor], shape: ModelShape, device: torch.device, dtype: torch.dtype) -> GPT2:
     with torch.device("meta"):
         model = GPT2(shape)
     if dtype == torch.float32:
         placed, mean_C = {name: tensor.to(device, dtype) for name, tensor in tensors.items()}, None
     else:
-        placed, mean_C = narrowed(tensors, dtype, torch.device(device))
+        placed, mean_C = narrowed(tensors, dtype, device)
     model.load_state_dict(placed, assign=True)
     model.wte.mean_C = mean_C
-    return LoadedModel(model.eval().requires_grad_(False), shape, eot)
+    return model
 
 
 def read_config(directory: Path) -> tuple[ModelShape, int]:
@@ -125,11 +145,14 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
     Accepts names with and without `transformer.`; ignores attention masks and a tied lm_head. Raises BadInput for
     anything missing, unknown, misshapen or not finite.
     """
+    if path.with_name(QUANTISED).is_file():
+        raise UsageFault(f"{path.parent} holds quantised weights, which only inference takes; give the model that they "
+                         "were made from")
     if not path.is_file():
         pickled = path.with_name("pytorch_model.bin").exists()
         hint = "it has a pickled pytorch_model.bin, which is never read; convert it to safetensors" if pickled else ""
         raise UsageFault(f"{path.parent} has no {WEIGHTS}" + (f": {hint}" if hint else ""))
-    header = _checked_header(path)
+    header = read_header(path)
     if shape.n_layer > len(header):  # before a network of a claimed billion layers is laid out
         raise BadInput(f"{path} holds {len(header)} tensors, config.json asks for {shape.n_layer} layers")
     stored = _match_names(header, _expected_sizes(shape, path), path)
@@ -148,11 +171,12 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
 
 def weights_sha256(directory: Path) -> str:
     """Return the sha256 of a model directory's weights: its manifest's word for it, or else the file's."""
+    name = WEIGHTS if KEY not in read_json(directory / CONFIG) else QUANTISED
     if (directory / MANIFEST).is_file():
-        entry = read_manifest(directory)["files"].get(WEIGHTS)
+        entry = read_manifest(directory)["files"].get(name)
         if entry is not None:
             return str(entry["sha256"])
-    return file_sha256(directory / WEIGHTS)
+    return file_sha256(directory / name)
 
 
 def _number(config: dict[str, Any], name: str, path: Path) -> int:
@@ -160,22 +184,6 @@ def _number(config: dict[str, Any], name: str, path: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
         raise BadInput(f"{path}: {name} is {value!r}, not a positive number")
     return value
-
-
-def _checked_header(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        size = path.stat().st_size
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise BadInput(f"{path} is no sound safetensors file: its header claims {length} of {size} bytes")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError):
-            raise BadInput(f"{path} is no sound safetensors file: its header is not JSON") from None
-    if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
-        raise BadInput(f"{path} is no sound safetensors file: its header is no table of tensors")
-    header.pop("__metadata__", None)
-    return header
 
 
 def _expected_sizes(shape: ModelShape, path: Path) -> dict[str, torch.Size]:

@@ -5,6 +5,8 @@ https://huggingface.co/docs/safetensors: offsets count from the end of the heade
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput
@@ -12,6 +14,8 @@ from gpt2cli.records.jsonl import parse_line
 
 MAX_HEADER = 100_000_000
 """The largest header that the format allows, in bytes."""
+MAX_WEIGHTS_HEADER = 16 << 20
+"""The largest header of weights that is read, in bytes: GPT-2's are thousands of times smaller."""
 _CHUNK = 1 << 20
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
          "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64}
@@ -38,6 +42,25 @@ def check_safetensors(stream: BinaryIO, name: str, size: int | None) -> int:
     if 8 + length + end != size:
         raise BadInput(f"{name} has {size:,} bytes, its header says {8 + length + end:,}: it was cut short or changed")
     return len(spans)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a file that is not trusted, tensor name -> entry: a table of tables, no larger than
+    MAX_WEIGHTS_HEADER. Raises BadInput for anything else.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if not 2 <= length <= min(MAX_WEIGHTS_HEADER, size - 8):
+            raise BadInput(f"{path} is no sound safetensors file: its header claims {length} of {size} bytes")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError):
+            raise BadInput(f"{path} is no sound safetensors file: its header is not JSON") from None
+    if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+        raise BadInput(f"{path} is no sound safetensors file: its header is no table of tensors")
+    header.pop("__metadata__", None)
+    return header
 
 
 def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:

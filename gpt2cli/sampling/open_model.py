@@ -44,7 +44,7 @@ class FoundModel:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A loaded model. `dtype` is the name it runs in."""
+    """A loaded model. `dtype` is the name it runs in: fp32, bf16, fp16, or int8 or int4 for weights used as stored."""
 
     source: ModelSource
     model: GPT2
@@ -89,7 +89,9 @@ def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
         dtype, why = auto_dtype(device, choice.rows), f", --dtype auto for {choice.rows} at a time"
     else:
         dtype, why = choice.dtype, ""
-    loaded = load_model(directory, device=device, dtype=choose_dtype(dtype))
+    loaded = load_model(directory, device=device, dtype=choose_dtype(dtype), prefer_integer=choice.dtype == "auto")
+    if loaded.integer and loaded.quantisation is not None:
+        dtype, why = loaded.quantisation.name, ", --dtype auto"
     vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)
     reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {dtype} on {device}{why}")
     return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, dtype)

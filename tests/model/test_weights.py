@@ -16,8 +16,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2cli.cli.console import harmless
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.model.weights import MAX_HEADER_BYTES, load_model, read_config, save_weights, weights_sha256
+from gpt2cli.model.weights import load_model, read_config, save_weights, weights_sha256
 from gpt2cli.records.provenance import file_sha256
+from gpt2cli.records.safetensors_layout import MAX_WEIGHTS_HEADER
 from gpt2cli.sizes import ModelShape
 
 SHAPE = ModelShape(2, 2, 16, 12, 300)
@@ -174,7 +175,7 @@ def with_header(header: bytes, length: int | None = None, rest: bytes = b"") -> 
 @pytest.mark.parametrize("data", [
     b"", b"\x10\0\0", with_header(b"{}", 2**63), with_header(b"{" * 50), with_header(b"[1]"), with_header(b'{"a":3}'),
     with_header(b"\xff\xfe"), with_header(b"[" * 5000), with_header(b"{}", 100), b"PK\x03\x04" + bytes(300),
-    with_header(b" " * (MAX_HEADER_BYTES + 1)),
+    with_header(b" " * (MAX_WEIGHTS_HEADER + 1)),
     with_header(b'{"wte.weight":{"dtype":"F32","shape":[300,16],"data_offsets":[0,99999999]}}'),
     with_header(b'{"wte.weight":{"dtype":"F32","shape":"x","data_offsets":[0,4]}}', None, bytes(4)),
 ])
