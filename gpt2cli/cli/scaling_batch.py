@@ -100,10 +100,10 @@ def stop(
 
     L(N, D) is by kaplan-t2 unless another law is named; the constants of the learning curve are Kaplan's.
     """
-    from gpt2cli.cli.scaling_tables import loss_text, short, show
     from gpt2cli.scaling import study
     from gpt2cli.scaling.answers import of_n_and_d
     from gpt2cli.scaling.early_stopping import early_stop
+    from gpt2cli.scaling.resampled_answers import stop_intervals
 
     check_outputs((output,), force)
     known = the_law(law, fit_file, default="kaplan-t2")
@@ -115,13 +115,28 @@ def stop(
         "loss_nats_infinite_data": found.loss_infinite, "gap_nats": found.gap, "s_min": found.s_min,
         "batch_tokens": found.batch, "steps": found.steps, "tokens": found.tokens, "epochs": found.epochs,
         "ample_tokens": found.ample_tokens,
+        **({} if known.boot is None else stop_intervals(known.boot, float(size), float(tokens), batch)),
     })  # fmt: skip
     write_records("gpt2.plan", [record], output, force)
+    _show_stop(known, found, record)
+
+
+def _show_stop(known: Any, found: Any, record: dict[str, Any]) -> None:
+    from gpt2cli.cli.scaling_tables import interval_text, loss_text, short, show
+
+    def whole(value: float) -> str:
+        return f"{value:,.0f}"
+
+    rows = [
+        ("loss at N and D", loss_text(found.loss), "loss_nats", loss_text),
+        ("loss without limit of data", loss_text(found.loss_infinite), "loss_nats_infinite_data", loss_text),
+        ("steps of a very large batch", whole(found.s_min), "s_min", whole),
+        (f"steps of {short(found.batch)} tokens", whole(found.steps), "steps", whole),
+        ("tokens until then", f"{short(found.tokens)}, {found.epochs:.3g} passes over D", "tokens", short),
+        ("over-fitting costs little from", f"D = {short(found.ample_tokens)} (5e3 N^.74)", "", short),
+    ]  # fmt: skip
     title = f"No earlier stop than this ({known.name}, N: {known.count} parameters; eq. 5.7 of arXiv 2001.08361)"
-    show(title, ("", ""), [
-        ("loss at N and D", loss_text(found.loss)), ("loss without limit of data", loss_text(found.loss_infinite)),
-        ("steps of a very large batch", f"{found.s_min:,.0f}"),
-        (f"steps of {short(found.batch)} tokens", f"{found.steps:,.0f}"),
-        ("tokens until then", f"{short(found.tokens)}, {found.epochs:.3g} passes over D"),
-        ("over-fitting costs little from", f"D = {short(found.ample_tokens)} (5e3 N^.74)"),
-    ])  # fmt: skip
+    width = 2 if known.boot is None else 3
+    show(title, ("", "", "95 % interval")[:width],
+         [(name, text, interval_text(record.get(f"{field}_interval"), write))[:width]
+          for name, text, field, write in rows])  # fmt: skip

@@ -79,24 +79,29 @@ def _strategies(
     console: Console, known: Any, flops: int, sizes: tuple[int, ...], ratios: tuple[float, ...], output: str,
     force: bool,
 ) -> None:  # fmt: skip
-    from gpt2cli.cli.scaling_tables import loss_text, short, show
+    from gpt2cli.cli.scaling_tables import filled, interval_text, loss_text, short, show
     from gpt2cli.scaling.answers import of_n_and_d
+    from gpt2cli.scaling.resampled_answers import strategy_intervals
     from gpt2cli.scaling.strategies import strategies
     from gpt2cli.scaling.study import rounded
 
     found = strategies(of_n_and_d(known), float(flops), [float(size) for size in sizes], ratios)
+    spread = [{}] * len(found) if known.boot is None else strategy_intervals(known.boot, float(flops), found)
     records = [
         rounded({"law": known.name, "flops": one.flops, "kind": "strategy", "count": known.count,
                  "source": known.source, "strategy": one.name, "n": one.n, "d": one.d, "loss_nats": one.loss,
-                 "flops_for_same_loss": one.least, "wasted": one.wasted})
-        for one in found
+                 "flops_for_same_loss": one.least, "wasted": one.wasted, **intervals})
+        for one, intervals in zip(found, spread, strict=True)
     ]  # fmt: skip
     write_records("gpt2.plan", records, output, force)
     show(f"{known.name}: ways to spend {float(flops):.3g} FLOP (C = 6 N D, N: {known.count} parameters)",
-         ("", "N", "D", "D/N", "loss", "same loss for", "wasted"),
-         [(one.name, short(one.n), short(one.d), f"{one.d / one.n:.3g}", loss_text(one.loss),
-           "no budget" if one.least is None else f"{one.least:.3g}",
-           "" if one.wasted is None else f"{100 * one.wasted:.0f} %") for one in found])  # fmt: skip
+         *filled(("", "N", "D", "D/N", "loss", "95 % interval", "same loss for", "wasted", "95 % interval"),
+                 [(one.name, short(one.n), short(one.d), f"{one.d / one.n:.3g}", loss_text(one.loss),
+                   interval_text(intervals.get("loss_nats_interval"), loss_text),
+                   "no budget" if one.least is None else f"{one.least:.3g}",
+                   "" if one.wasted is None else f"{100 * one.wasted:.0f} %",
+                   interval_text(intervals.get("wasted_interval"), lambda share: f"{100 * share:.0f} %"))
+                  for one, intervals in zip(found, spread, strict=True)]))  # fmt: skip
     warn_of_reach(console, known, records)
 
 

@@ -30,15 +30,16 @@ def inference(
 
     Sardana et al. 2023: the more a model is used, the smaller it should be, and trained the longer.
     """
-    from gpt2cli.cli.scaling_tables import short, show
-    from gpt2cli.scaling import answers, inference_aware, study
+    from gpt2cli.cli.scaling_tables import filled, interval_text, short, show
+    from gpt2cli.scaling import answers, inference_aware, resampled_answers, study
     from gpt2cli.scaling.optimum import optimum
 
     check_outputs((output,), force)
     if sum(value is not None for value in (loss, quality_of, flops)) != 1:
         raise UsageFault("say which loss to reach by one of --loss, --quality-of and --flops")
     known = the_law(law, fit_file)
-    surface = answers.of_n_and_d(known)
+    surface, boot = answers.of_n_and_d(known), known.boot
+    losses = None if boot is None else resampled_answers.losses_to_reach(boot, loss, quality_of, flops)
     if loss is None:
         loss = inference_aware.size_of_quality(surface, float(quality_of)) if quality_of is not None else (
             optimum(surface, float(flops or 0)).loss)  # fmt: skip
@@ -46,15 +47,19 @@ def inference(
     for used in tokens:
         best, plain = inference_aware.for_life(surface, loss, float(used))
         saved = 1 - best.total / plain.total
+        spread = {} if boot is None or losses is None else resampled_answers.lifetime_intervals(
+            boot, losses, float(used), plain.n)  # fmt: skip
         records.append(study.rounded({
             "law": known.name, "flops": best.total, "kind": "inference", "count": known.count, "source": known.source,
             "loss_nats": loss, "inference_tokens": float(used), "n": best.n, "d": best.d,
             "train_flops": best.training, "inference_flops": best.inference, "n_opt": plain.n, "d_opt": plain.d,
-            "flops_at_optimum": plain.total, "saved": saved,
+            "flops_at_optimum": plain.total, "saved": saved, **spread,
         }))  # fmt: skip
-        rows.append((short(float(used)), short(best.n), short(best.d), f"{best.total:.3g}", short(plain.n),
+        rows.append((short(float(used)), short(best.n), interval_text(spread.get("n_interval"), short), short(best.d),
+                     interval_text(spread.get("d_interval"), short), f"{best.total:.3g}", short(plain.n),
                      short(plain.d), f"{plain.total:.3g}", f"{100 * saved:.1f} %"))  # fmt: skip
     write_records("gpt2.plan", records, output, force)
     show(f"{known.name}: a loss of {loss:.4f} for the least compute in a model's life (N: {known.count} parameters)",
-         ("inference tokens", "N", "D", "FLOP in all", "train-optimal N", "D", "FLOP in all", "saved"), rows)
+         *filled(("inference tokens", "N", "95 % interval", "D", "95 % interval", "FLOP in all",
+                          "train-optimal N", "D", "FLOP in all", "saved"), rows))  # fmt: skip
     warn_of_reach(console, known, records)

@@ -151,6 +151,12 @@ def interval_text(ends: list[Any] | None, write: Any) -> str:
     return " to ".join("none" if end is None else write(end) for end in ends)
 
 
+def filled(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return header and rows without the columns that no row fills."""
+    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return tuple(header[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
+
+
 def show(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Show a table on stderr unless --quiet; a header of empty strings is left out."""
     if click.get_current_context().meta.get("gpt2.quiet"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from gpt2cli.scaling.kaplan import ALPHA_S, CRITICAL_BATCH, S_C, tokens_against_overfitting
 from gpt2cli.scaling.laws import Surface
@@ -35,9 +38,18 @@ def early_stop(law: Surface, n: float, d: float, batch: float | None = None) -> 
     as many (eq. 5.4).
     """
     loss, infinite = float(law.loss(n, d)), float(law.loss(n, math.inf))
-    gap = loss - infinite
-    s_min = S_C / gap ** (1 / ALPHA_S) if gap > 0 else math.inf
-    critical = float(CRITICAL_BATCH.at(loss))
-    used = critical if batch is None else batch
-    steps = s_min * (1 + critical / used)
+    gap, s_min, used, steps = (float(value) for value in bound(loss, infinite, batch))
     return Stop(loss, infinite, gap, s_min, used, steps, steps * used, steps * used / d, tokens_against_overfitting(n))
+
+
+def bound(loss: Any, infinite: Any, batch: float | None) -> tuple[Any, Any, Any, Any]:
+    """Return (gap, S_min, batch in tokens, steps) of L(N, D) and L(N, infinity), numbers or arrays; see early_stop.
+
+    Steps are infinite where there is no gap.
+    """
+    gap = np.asarray(loss, dtype=float) - infinite
+    with np.errstate(divide="ignore"):
+        s_min = S_C / np.maximum(gap, 0.0) ** (1 / ALPHA_S)
+    critical = np.asarray(CRITICAL_BATCH.at(loss))
+    used = critical if batch is None else np.full(critical.shape, batch)
+    return gap, s_min, used, s_min * (1 + critical / used)

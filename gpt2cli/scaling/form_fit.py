@@ -6,7 +6,9 @@ The Chinchilla form has its own, faster path in fit.py; both minimise the same S
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -21,12 +23,14 @@ from gpt2cli.scaling.fit import (
     nonnegative_solve,
 )
 from gpt2cli.scaling.forms import Centre, Form, Variables
-from gpt2cli.scaling.polish import AMPLITUDE_FLOOR, huber, objective
+from gpt2cli.scaling.polish import AMPLITUDE_FLOOR, huber, objective, polish
 
 _COMPLEX_STEP = 1e-30
 _REAL_STEP = 1e-6
 _ROUNDS = 4
 _STARTS = 16
+_FIRST_STEPS, _FINALISTS = 60, 4
+"""Steps that all starts take, and how many then go down to the end."""
 _CHUNK = 1 << 16
 """Residuals held at once: resamples are fitted in groups."""
 
@@ -110,7 +114,10 @@ def fit_form(form: Form, variables: Variables, loss: np.ndarray, delta: float = 
     if form.name == "chinchilla":
         return fit_surface(np.exp(variables.get("n")), np.exp(variables.get("d")), loss, delta)
     problem = FormProblem.of(form, variables, loss)
-    starts = _starts(problem, max(delta, DEFAULT_DELTA))
+    wide = max(delta, DEFAULT_DELTA)
+    starts = _finalists(problem, _starts(problem, wide), wide)
+    if form.logarithmic:
+        starts = _finalists(problem, _decays_moved(problem, starts[0]), wide)
     solutions, converged = descend(problem, starts, np.ones((len(starts), problem.size)), delta)
     values = objective(problem, solutions, np.ones((1, problem.size)), effective(delta))
     best = int(np.argmin(values))
@@ -124,6 +131,21 @@ def fit_form(form: Form, variables: Variables, loss: np.ndarray, delta: float = 
         condition=condition_number(problem, solutions[best]),
         converged=bool(converged[best]),
     )
+
+
+def _finalists(problem: FormProblem, starts: np.ndarray, delta: float) -> np.ndarray:
+    """Return where the most promising starts (K, P) are after some steps; those far from the floor descend slowest."""
+    weights = np.ones((1, problem.size))
+    begun, _ = polish(problem, starts, np.broadcast_to(weights, (len(starts), problem.size)), delta, _FIRST_STEPS)
+    return begun[np.argsort(objective(problem, begun, weights, delta), kind="stable")[:_FINALISTS]]
+
+
+def _decays_moved(problem: FormProblem, theta: np.ndarray) -> np.ndarray:
+    """Return theta (P,) and copies with its decays threefold and a third: descents stop at kinks, where N meets U_N."""
+    steps = np.array(list(product((0.0, math.log(3), -math.log(3)), repeat=len(problem.form.logarithmic))))
+    moved = np.repeat(theta[None], len(steps), axis=0)
+    moved[:, list(problem.form.logarithmic)] += steps
+    return np.clip(moved, problem.low, problem.high)
 
 
 def resample_form(
@@ -172,35 +194,46 @@ def _bounds_met(problem: FormProblem, theta: np.ndarray) -> tuple[str, ...]:
 
 def _starts(problem: FormProblem, delta: float) -> np.ndarray:
     """Return the best cells after a few rounds of reweighted non-negative least squares, at most _STARTS, (K, P)."""
-    cells = problem.form.cells
-    bases, targets, scales = [], [], []
-    with np.errstate(all="ignore"):
-        for cell in cells:
-            basis, target, scale = problem.form.columns(cell, problem.z, problem.level)
-            bases.append(np.stack(basis))
-            targets.append(target)
-            scales.append(scale)
-    columns, target, scale = np.array(bases), np.array(targets), np.array(scales)
-    share = np.ones_like(target)
-    best_value, best = np.full(len(cells), np.inf), np.zeros((len(cells), len(problem.form.parameters)))
+    form, cells = problem.form, problem.form.cells.copy()
+    share = np.ones((len(cells), problem.size))
+    best_value, best = np.full(len(cells), np.inf), np.zeros((len(cells), len(form.parameters)))
     for _ in range(_ROUNDS):
+        columns, target, scale = _linear_problems(problem, cells)
         amplitudes = _solve(columns, target, np.nan_to_num(share * scale**2, posinf=0.0))
-        theta = np.array([problem.form.theta(cell, found) for cell, found in zip(cells, amplitudes, strict=True)])
+        theta = np.array([form.theta(cell, found) for cell, found in zip(cells, amplitudes, strict=True)])
         residuals = problem.residuals(np.maximum(theta, problem.low))
         value = huber(residuals, delta).sum(axis=1)
         better = value < best_value
         best_value, best = np.where(better, value, best_value), np.where(better[:, None], theta, best)
         share = np.minimum(1.0, delta / np.maximum(np.abs(residuals), 1e-300))
-    return best[_spread(best_value, cells)]
+        if form.guessed is not None:
+            found = form.guessed(theta)
+            cells[:, -1] = np.where(np.isfinite(found), found, cells[:, -1])
+    return best[_spread(best_value, best[:, list(form.linear)].min(axis=1) > AMPLITUDE_FLOOR, form.cells)]
 
 
-def _spread(value: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the best cell for each value of each non-linear parameter, best first, at most _STARTS."""
+def _linear_problems(problem: FormProblem, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the bases (K, c, M), targets and relative weights (K, M) of the linear problems at `cells` (K, Q)."""
+    shape = len(cells), problem.size
+    with np.errstate(all="ignore"):
+        basis, target, scale = problem.form.columns(cells.T[:, :, None], problem.z, problem.level)
+    columns = np.stack([np.broadcast_to(column, shape) for column in basis], axis=1)
+    return columns, np.broadcast_to(target, shape), np.broadcast_to(scale, shape)
+
+
+def _spread(value: np.ndarray, whole: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return the best cell for each value of each non-linear parameter, best first, at most _STARTS.
+
+    Where a form has decays, cells with every amplitude above zero (`whole`) come first: without one of them nothing
+    says where the decays lie, and no descent leads back.
+    """
     chosen = set()
     for axis in cells.T:
         for level in np.unique(axis):
             members = np.flatnonzero(axis == level)
             chosen.add(int(members[np.argmin(value[members])]))
+            if (members := members[whole[members]]).size:
+                chosen.add(int(members[np.argmin(value[members])]))
     return np.array(sorted(chosen, key=lambda i: (value[i], i))[:_STARTS])
 
 

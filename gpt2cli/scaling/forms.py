@@ -91,6 +91,8 @@ class Form:
     floor: bool = False
     outer: int | None = None
     logarithmic: tuple[int, ...] = ()
+    guessed: Callable[[np.ndarray], np.ndarray] | None = None
+    """What the last value of a cell guesses, as theta (K, P) has it, (K,); None: cells guess nothing."""
 
     def theta(self, cell: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
         """Put the cell's non-linear values and the solved amplitudes into one theta (P,)."""
@@ -234,12 +236,22 @@ def _worth(log_amount: np.ndarray, log_unique: np.ndarray, decay: np.ndarray) ->
 def _constrained_predict(theta: np.ndarray, z: Variables) -> np.ndarray:
     e, a, b, alpha, beta = (_column(theta, i) for i in range(5))
     log_d, log_u, log_n = z.get("d"), z.get("u"), z.get("n")
-    log_g = (np.log(alpha * a + 1e-300) - np.log(beta * b + 1e-300)) / (alpha + beta)
+    log_g = _log_g(a, b, alpha, beta)
     needed = log_g + beta / alpha * (log_u + log_g)  # log N that is compute-optimal for U tokens
     needed = np.where(needed.real < log_n, needed, log_n)
     size = _worth(log_n, needed, np.exp(_column(theta, 6)))
     data = _worth(log_d, np.minimum(log_d, log_u), np.exp(_column(theta, 5)))
     return np.asarray(e + a * np.exp(-alpha * size) + b * np.exp(-beta * data))
+
+
+def _log_g(a: np.ndarray, b: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """Return the log of Hoffmann's G = (alpha A/(beta B))^(1/(alpha + beta))."""
+    return np.asarray((np.log(alpha * a + 1e-300) - np.log(beta * b + 1e-300)) / (alpha + beta))
+
+
+def _constrained_guess(theta: np.ndarray) -> np.ndarray:
+    found = _log_g(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4])
+    return np.where((theta[:, 1] > 0) & (theta[:, 2] > 0), found, np.nan)
 
 
 def _constrained_columns(
@@ -258,7 +270,7 @@ def _cells(*axes: np.ndarray | tuple[float, ...]) -> np.ndarray:
 
 _INF, (_E0, _E1) = math.inf, EXPONENTS
 _TWO = (Power("n", 1, 3), Power("d", 2, 4))
-_DECAY_CELLS = (math.log(4.0), math.log(20.0))
+_DECAY_CELLS = tuple(np.log([1.5, 6.0, 24.0]))
 
 FORMS: MappingProxyType[str, Form] = MappingProxyType({form.name: form for form in (
     Form("chinchilla", "E + A N^-alpha + B D^-beta", ("E", "A", "B", "alpha", "beta"), ("n", "d"), _TWO, (0, 1, 2),
@@ -282,8 +294,8 @@ FORMS: MappingProxyType[str, Form] = MappingProxyType({form.name: form for form 
          ("E", "A", "B", "alpha", "beta", "R_D", "R_N"), ("n", "d", "u"), _TWO, (0, 1, 2),
          (0, 0, 0, _E0, _E0, math.log(DECAYS[0]), math.log(DECAYS[0])),
          (_INF, _INF, _INF, _E1, _E1, math.log(DECAYS[1]), math.log(DECAYS[1])),
-         _cells(_COARSE[::2], _COARSE[::2], _DECAY_CELLS, _DECAY_CELLS, (-1.5, -0.5, 0.5, 1.5, 1e3)),
-         _constrained_predict, _constrained_columns, floor=True, logarithmic=(5, 6)),
+         _cells(_COARSE[::2], _COARSE[::2], _DECAY_CELLS, _DECAY_CELLS, (-3.0, -1.5, 0.0, 1.5, 1e3)),
+         _constrained_predict, _constrained_columns, floor=True, logarithmic=(5, 6), guessed=_constrained_guess),
 )})  # fmt: skip
 """Name of a form -> form."""
 

@@ -132,7 +132,9 @@ def objective(problem: Problem, parameters: np.ndarray, weights: np.ndarray, del
     return (weights * huber(problem.residuals(parameters), delta)).sum(axis=1)
 
 
-def polish(problem: Problem, starts: np.ndarray, weights: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
+def polish(
+    problem: Problem, starts: np.ndarray, weights: np.ndarray, delta: float, iterations: int = _ITERATIONS
+) -> tuple[np.ndarray, np.ndarray]:
     """Descend from each start (R, P) under its weights (R, M). Returns solutions (R, P) and converged (R,).
 
     No start ends worse than it began. Parameters stay within the problem's bounds.
@@ -144,7 +146,7 @@ def polish(problem: Problem, starts: np.ndarray, weights: np.ndarray, delta: flo
     value = objective(problem, point, weight, delta)
     mix, damping = np.ones(len(rows)), np.full(len(rows), 1e-3)
     small = np.zeros(len(rows), dtype=int)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         trial = point + _step(problem, point, weight, delta, mix, damping)
         trial = np.clip(trial, problem.low, problem.high)
         trial_value = objective(problem, trial, weight, delta)

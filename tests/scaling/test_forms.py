@@ -177,3 +177,34 @@ def test_ten_times_more_lowers_the_loss_as_kaplan_says(name: str, ratio: float) 
 def test_an_unknown_form_lists_the_names() -> None:
     with pytest.raises(UsageFault, match="there are chinchilla"):
         form_named("kaplan")
+
+
+def repeated_surface(seed: int) -> tuple[np.ndarray, Variables]:
+    """A law of repeated data and a design for it: sizes on both sides of what U is optimal for, or all beyond it."""
+    random = np.random.default_rng(seed)
+    alpha, beta = random.uniform(0.15, 0.6, 2)
+    size, length = (1e8, 2e9) if seed % 3 else (1e5, 5e6)
+    decays = np.exp(random.uniform(np.log([2, 1]), np.log([40, 20])))
+    amplitudes = random.uniform(0.2, 1.5, 2) * (size**alpha, length**beta)
+    n, d = (axis.ravel() for axis in np.meshgrid(size * np.geomspace(0.05, 20, 6), length * np.geomspace(0.05, 50, 7)))
+    unique = length * np.array([0.15, 0.8, 3.0])[np.arange(n.size) % 3 if seed % 2 else np.full(n.size, 1)]
+    truth = np.array([random.uniform(0.8, 2.2), *amplitudes, alpha, beta, *decays])
+    return truth, variables(n, d, np.minimum(unique, d))
+
+
+@pytest.mark.slow
+def test_thirty_laws_of_repeated_data_are_found_in_their_lowest_minimum() -> None:
+    """Never above a start at the truth; without noise the truth itself wherever the design identifies it."""
+    form, identified = FORMS["data-constrained"], 0
+    for seed in range(30):
+        (truth, z), noise = repeated_surface(seed), 0.004 if seed % 5 < 2 else 0.0
+        loss = form.predict(form.from_units(truth[None], dict.fromkeys("ndcsu", 0.0) | {"loss": 0.0}), z)[0]
+        loss = loss * np.exp(noise * np.random.default_rng(seed).standard_t(3, loss.size))
+        found, problem = fit_form(form, z, loss), FormProblem.of(form, z, loss)
+        weights = np.ones((1, loss.size))
+        from_truth, _ = polish(problem, form.from_units(truth, problem.centre)[None], weights, 1e-3)
+        assert found.objective <= objective(problem, from_truth, weights, 1e-3)[0] * (1 + 1e-6) + 1e-12, seed
+        if not noise and found.condition is not None and found.condition < 100:
+            identified += 1
+            np.testing.assert_allclose(found.parameters, truth, rtol=1e-4, err_msg=str(seed))
+    assert identified >= 5

@@ -323,7 +323,7 @@ def test_kinds_are_passed_over_by_plot(gpt2_here: Gpt2, tmp_path: Path) -> None:
         (("batch",), 65, "standard input"),
         (("stop", "--n", "1B"), 2, "--d"),
         (("compare",), 2, "--reference RUN"),
-        (("compare", "--crossing", "--flops", 1), 2, "three different questions"),
+        (("compare", "--crossing", "--flops", 1), 2, "four different questions"),
         (("compare", "--crossing", "--law", "hoffmann"), 2, "of kaplan-t5"),
         (("compare", "--n", "1B", "--law", "hoffmann"), 2, "need a budget"),
         (("compare", "x", "--flops", "1e20", "--law", "hoffmann"), 2, "runs in FILE"),
