@@ -102,7 +102,11 @@ def export_model(config: ExportConfig, reporter: Reporter) -> ExportSummary:
                 write_gguf(Path(file.name), tensors, shape, vocabulary, config.dtype, model.name)
         return ExportSummary(output, shape, (), output.stat().st_size)
     with atomic_directory(os.path.realpath(output)) as directory:
-        _fill(directory, model, config)
+        try:
+            _fill(directory, model, config)
+        except OSError as error:
+            error.filename = str(output)
+            raise
         names = tuple(list_files(directory))
         n_bytes = sum((directory / name).stat().st_size for name in names)
     return ExportSummary(output, shape, names, n_bytes)

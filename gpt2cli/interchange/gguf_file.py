@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Gpt2Error, IOFailure
 from gpt2cli.interchange.padded_tokens import token_names
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
@@ -36,7 +36,8 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
                name: str) -> None:
     """Write one file. `tensors` are fp32 by our names; `name` is general.name, which tools show.
 
-    Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE, OSError.
+    Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE,
+    IOFailure and OSError when the disk does not take it.
     """
     gguf = _library()
     with _quiet():
@@ -53,6 +54,10 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
+        except OSError as error:
+            if error.errno is None:  # numpy's tofile says how many items were not written, and not why
+                raise IOFailure(f"cannot write the tensors ({error}); free some space and run it again") from None
+            raise
         finally:
             writer.close()
 
