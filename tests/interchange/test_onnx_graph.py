@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import manpages
 import numpy as np
 import onnx
 import onnxruntime
@@ -69,6 +73,16 @@ def test_logits_through_the_cache(directory: Path, pieces: list[int]) -> None:
         done += length
         assert past["past_key_values.1.value"].shape == (2, 2, done, 8)
     assert np.abs(np.concatenate(found, 1) - ours(IDS[:2])).max() < 1e-4
+
+
+def test_the_lines_on_the_man_page(directory: Path, tmp_path: Path) -> None:
+    """As a person would copy them, in a Python of their own."""
+    page = manpages.sections(manpages.MAN / "man1" / "gpt2-export.1")["EXAMPLES"]
+    (code,) = [block for block in re.findall(r"^\.EX\n(.*?)^\.EE", page, re.MULTILINE | re.DOTALL) if "import" in block]
+    (tmp_path / "tiny-onnx").symlink_to(directory)
+    result = subprocess.run([sys.executable, "-c", manpages.plain(code) + "print(logits.shape, len(present))"],
+                            cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout == "(1, 2, 500) 4\n", result.stderr
 
 
 def test_large_weights_lie_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
