@@ -16,7 +16,7 @@ from gpt2cli.interchange.foreign_model import ForeignModel, fitted, own_names
 from gpt2cli.interchange.pickled_tensors import read_pickle
 from gpt2cli.model.weights import CONFIG, WEIGHTS, read_config, read_weights
 from gpt2cli.records.checkpoint import read_json
-from gpt2cli.records.safetensors_layout import check_safetensors
+from gpt2cli.records.safetensors_layout import check_safetensors, read_header
 from gpt2cli.tokens.of_model import TOKENIZER_FILES
 from gpt2cli.tokens.tokenizer_directory import read_tokenizer_directory
 
@@ -80,6 +80,7 @@ def _state(path: Path, allow_pickle: bool) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise BadInput(f"{path} is no state dict but a {type(state).__name__}")
         return state
+    read_header(path)
     with open(path, "rb") as stream:
         check_safetensors(stream, str(path), path.stat().st_size)
     tensors: dict[str, Tensor] = {}
