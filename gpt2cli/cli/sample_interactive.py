@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -41,16 +42,18 @@ def converse(config: SampleConfig, console: Console) -> None:
     The n-th text of a session draws from the stream of prompt n. Raises what sample() raises before the first prompt.
     """
     from gpt2cli.sampling.open_model import open_model
-    from gpt2cli.sampling.producer import Producer
+    from gpt2cli.sampling.producer import Producer, tell_speculation
 
     config.way.check(config.decoding, 1)
-    opened = open_model(config.model, console)
+    opened = open_model(replace(config.model, rows=config.way.rows(1)), console)
     producer = Producer(opened, config.model, config.decoding, config.way, console)
     console.note(":help tells what can be typed; Ctrl-D leaves")
     session = _Session(config, console, producer)
     with _history():
         while (line := _ask()) not in (None, ":quit"):
             session.answer(line or "")
+    if producer.tally is not None:
+        tell_speculation(producer.tally, console)
 
 
 class _Session:
@@ -133,7 +136,7 @@ def _ask() -> str | None:
     try:
         while True:
             try:
-                line = input(CONTINUED if lines else PROMPT)
+                line = _line(CONTINUED if lines else PROMPT)
             except EOFError:
                 sys.stdout.write("\n")
                 return None
@@ -141,7 +144,7 @@ def _ask() -> str | None:
                 sys.stdout.write("\n")
                 lines = []
                 continue
-            except UnicodeDecodeError:
+            if line is None:
                 sys.stdout.write("that line is not UTF-8\n")
                 lines = []
                 continue
@@ -150,6 +153,16 @@ def _ask() -> str | None:
                 return "\n".join(lines)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _line(prompt: str) -> str | None:
+    """Return one line; None for one that is not UTF-8."""
+    try:
+        line = input(prompt)
+        line.encode()
+    except UnicodeError:
+        return None
+    return line
 
 
 @contextlib.contextmanager

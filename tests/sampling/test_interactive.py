@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_models import lively_model, save_model, small_vocabulary
 
+from gpt2cli.cli.sample_interactive import _line
 from gpt2cli.sizes import ModelShape
 
 UP = b"\x1b[A"
@@ -106,7 +107,10 @@ def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_text_and_not_the_session(gpt2_popen: Callable, endless: Path, tmp_path: Path) -> None:
     terminal = Terminal(gpt2_popen, tmp_path, endless, "--max-tokens", "4000", "--ignore-eot", "--threads", "1", "-q")
     terminal.wait(b"> ")
-    terminal.type(b"half a line\x03")
+    terminal.type(b"half a line")
+    terminal.wait(b"half a line")
+    time.sleep(0.5)  # a signal just before readline waits for a key would be seen with the next key
+    terminal.type(b"\x03")
     terminal.wait(b"> ")
     terminal.type(b"The\n")
     terminal.wait(b"The\r\nThe")
@@ -117,6 +121,13 @@ def test_ctrl_c_ends_the_text_and_not_the_session(gpt2_popen: Callable, endless:
     assert b"Traceback" not in made
     terminal.type(b":quit\n")
     assert terminal.close() == 0
+
+
+def test_a_line_that_is_no_text_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python gives the bytes of a terminal in the locale C."""
+    for typed, line in (("caf\udce9", None), ("caf\u00e9", "caf\u00e9")):
+        monkeypatch.setattr("builtins.input", lambda prompt, typed=typed: typed)
+        assert _line("> ") == line
 
 
 def test_without_a_terminal_it_is_a_usage_error(gpt2_here: Callable, model_directory: Path) -> None:

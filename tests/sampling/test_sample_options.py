@@ -14,7 +14,7 @@ from tiny_models import lively_model, save_model, small_vocabulary
 
 from gpt2cli.sizes import ModelShape
 
-SHORT = ("--max-tokens", "6", "--seed", "3")
+SHORT = ("--max-tokens", "6", "--seed", "3", "--dtype", "fp32")
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def test_logprobs_stand_in_records(sample: Callable) -> None:
 
 def test_a_draft_is_told_of_and_must_speak_the_same(gpt2_here: Callable, eager_to_end: Path, tmp_path: Path) -> None:
     draft = shutil.copytree(eager_to_end, tmp_path / "draft")
-    arguments = ("sample", eager_to_end, "--prompt", "The", "--max-tokens", 20, "--ignore-eot", "--temperature", 0)
+    arguments = ("sample", eager_to_end, "--prompt", "The", "--max-tokens", 20, "--ignore-eot", "--temperature", 0,
+                 "--dtype", "fp32")
     with_draft = gpt2_here(*arguments, "--draft", draft, "--draft-tokens", 3, check=True)
     assert with_draft.stdout == gpt2_here(*arguments, check=True).stdout
     accepted, proposed = re.search(rb"(\d+) of (\d+) proposed tokens accepted", with_draft.stderr).groups()
