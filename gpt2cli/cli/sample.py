@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Read the whole text again for every token: slow, the same text.")
 @click.option("--batch", type=Count(1), default=8, show_default=True, metavar="N",
               help="Samples computed together: speed and memory, not the text.")
-@dtype_option()
+@dtype_option(auto=True)
 @device_option()
 @threads_option()
 @output_option()

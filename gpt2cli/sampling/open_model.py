@@ -23,7 +23,7 @@ from gpt2cli.tokens.vocabulary import Vocabulary
 class ModelChoice:
     """Which model (None: the newest run under runs/), where and in which precision; threads None: torch's choice.
 
-    dtype: fp32, bf16, fp16 or auto, which depends on `rows`, how many are decoded together (see model/device.py).
+    dtype: fp32, bf16, fp16 or auto, which depends on `rows`, how many positions a step computes (model/device.py).
     """
 
     path: str | None = None
@@ -86,12 +86,12 @@ def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
     device = choose_device(choice.device)
     use_threads(choice.threads)
     if choice.dtype == "auto":
-        dtype, why = auto_dtype(device, choice.rows), f", --dtype auto for {choice.rows} at a time"
+        dtype, why = auto_dtype(device, choice.rows), ", by --dtype auto"
     else:
         dtype, why = choice.dtype, ""
     loaded = load_model(directory, device=device, dtype=choose_dtype(dtype), prefer_integer=choice.dtype == "auto")
     if loaded.integer and loaded.quantisation is not None:
-        dtype, why = loaded.quantisation.name, ", --dtype auto"
+        dtype, why = loaded.quantisation.name, ", by --dtype auto"
     vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)
     reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {dtype} on {device}{why}")
     return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, dtype)

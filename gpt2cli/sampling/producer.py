@@ -35,6 +35,16 @@ class Way:
         """Whether tokens are proposed and verified."""
         return self.draft is not None or self.prompt_lookup is not None
 
+    def rows(self, samples: int) -> int:
+        """Return how many positions a step computes for `samples` samples in all; without a cache, many."""
+        if not self.use_cache:
+            return 1024
+        if self.beams is not None:
+            return self.beams.width
+        if self.speculates:
+            return 1 + (self.prompt_lookup or self.draft_tokens)
+        return max(1, min(self.batch, samples))
+
     def check(self, decoding: Decoding, num_samples: int) -> None:
         """Raise UsageFault for settings that contradict each other."""
         decoding.check()

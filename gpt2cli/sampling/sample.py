@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from gpt2cli.records.jsonl import RecordWriter
@@ -47,7 +47,8 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
     """
     config.way.check(config.decoding, config.num_samples)
     texts = read_prompts(config.prompts, reporter)
-    opened = open_model(config.model, reporter)
+    rows = config.way.rows(len(texts) * config.num_samples)
+    opened = open_model(replace(config.model, rows=rows), reporter)
     producer = Producer(opened, config.model, config.decoding, config.way, reporter)
     n_ctx = opened.shape.n_ctx
     prompts = [read_prompt(number, text, opened.encoder, n_ctx, config.decoding.max_tokens)

@@ -70,7 +70,7 @@ def test_without_input_it_writes_from_nothing(gpt2_here: Callable, model_directo
     once = gpt2_here("sample", model_directory, *filters, *SHORT, check=True)
     assert len(once.stdout) > 1
     assert b"<|endoftext|>" not in once.stdout
-    assert b"fp32 on cpu" in once.stderr
+    assert b"fp16 on cpu, by --dtype auto" in once.stderr
     assert gpt2_here("sample", model_directory, "-q", "--dtype", "bf16", "--device", "cpu", "--threads", 1,
                 "--no-cache", "--batch", 2, *SHORT, check=True).stderr == b""
 
