@@ -14,6 +14,8 @@ from gpt2cli.cli.options import AnyPath, Count, Real, Whole
 ENVIRONMENT = {"auto_envvar_prefix": "GPT2_WEBTEXT_SCRAPE"}
 HOST_PROFILES = ("webtext", "openwebtext", "none")
 """Names of gpt2cli.webtext.hosts.PROFILES."""
+DEDUP_PROFILES = ("openwebtext", "fineweb", "exact")
+"""Names of gpt2cli.webtext.dedup_profiles.DEDUP_PROFILES."""
 Decorator = Callable[[Any], Any]
 
 
@@ -98,6 +100,12 @@ def jobs_option() -> Decorator:
     """Return -j, the number of processes."""
     return click.option("-j", "--jobs", type=Whole(1, 1024), default=1, show_default=True, metavar="N",
                         help="Processes; the result is the same.")
+
+
+def dedup_profile_option(name: str) -> Decorator:
+    """Return the option `name`, which documents are duplicates."""
+    return click.option(name, "dedup_profile", type=click.Choice(DEDUP_PROFILES), default="openwebtext",
+                        show_default=True, help="Which documents are duplicates of each other.")
 
 
 fetch_options = together(

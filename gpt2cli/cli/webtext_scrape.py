@@ -39,6 +39,7 @@ WebtextScrape.verbs = {"links": links, "fetch": fetch, "extract": extract, "dedu
 @webtext_options.hosts_option
 @webtext_options.fetch_options
 @webtext_options.extract_options
+@webtext_options.dedup_profile_option("--dedup")
 @click.pass_obj
 def command(console: Console, files: tuple[str, ...], output: str, force: bool, rejects: str | None,
             **options: Any) -> None:
@@ -55,7 +56,11 @@ def command(console: Console, files: tuple[str, ...], output: str, force: bool, 
 
 
 def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: float, min_chars: int,
-            **options: Any) -> Any:
+            dedup_profile: str, **options: Any) -> Any:
+    from pathlib import Path
+
+    from gpt2cli.webtext.dedup import DedupConfig
+    from gpt2cli.webtext.dedup_profiles import DEDUP_PROFILES
     from gpt2cli.webtext.scrape import ScrapeConfig
 
     linking = {name: options.pop(name) for name in webtext_options.LINK_OPTIONS if name in options}
@@ -64,4 +69,5 @@ def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: 
         fetch=webtext_options.fetch_config(work=work, host_profile=host_profile, **options),
         extract=webtext_options.extract_config(work=work, workers=workers, page_timeout=page_timeout,
                                                min_chars=min_chars),
+        dedup=DedupConfig(DEDUP_PROFILES[dedup_profile], work=Path(work)),
     )

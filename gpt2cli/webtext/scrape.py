@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from gpt2cli.errors import BadInput
-from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, read_records
+from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, encode_record, read_records
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.dedup import unique_documents
+from gpt2cli.webtext.dedup import DedupConfig, dedup
 from gpt2cli.webtext.extract import ExtractConfig, extract_documents
 from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
 from gpt2cli.webtext.judge_links import Link, LinkConfig
@@ -29,6 +29,7 @@ class ScrapeConfig:
     links: LinkConfig
     fetch: FetchConfig
     extract: ExtractConfig
+    dedup: DedupConfig
 
 
 class Steps:
@@ -67,11 +68,9 @@ class Steps:
         yield from extract_documents(pages, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
-    def dedup(self, documents: Iterator[Record]) -> Iterator[Record]:
-        """Yield the documents that are no duplicates."""
-        tally = self._tally("dedup")
-        yield from unique_documents(documents, tally, self._reporter)
-        self._reporter.note(tally.line())
+    def dedup(self, inputs: Paths | Iterator[bytes], sink: RecordWriter, config: DedupConfig) -> None:
+        """Write the documents that are no duplicates: of files, or of lines of gpt2.document/1."""
+        dedup(inputs, sink, self._tally("dedup"), config, self._reporter)
 
     def records(self, paths: Paths, kind: str) -> Iterator[Record]:
         """Yield the records of `kind` in `paths`, without their schema field."""
@@ -124,7 +123,9 @@ def scrape(
     links = list(steps.links(paths, config.links))
     with shield():
         fetched = (page for page in steps.fetch(links, config.fetch) if page["outcome"] == "ok")
-        write_all(sink, "gpt2.document", steps.dedup(steps.extract(fetched, config.extract)))
+        documents = steps.extract(fetched, config.extract)
+        with contextlib.closing(documents):  # type: ignore[type-var]  # a generator
+            steps.dedup((encode_record("gpt2.document", fields)[:-1] for fields in documents), sink, config.dedup)
 
 
 def _require_text(record: Record, name: str) -> None:

@@ -18,6 +18,7 @@ from webtext.local_site import Site, serving
 Gpt2 = Callable[..., subprocess.CompletedProcess[bytes]]
 FETCHING = ("--allow-net", "127.0.0.0/8", "--allow-net", "::1/128", "--host-gap", "0", "--timeout", "5")
 LOCAL = (*FETCHING, "--workers", "2")
+WHOLE = (*LOCAL, "--dedup", "exact")
 
 
 def dump(path: Path, site: Site, pages: int) -> Path:
@@ -40,11 +41,11 @@ def records(data: bytes) -> list[dict[str, Any]]:
 def test_all_steps_equal_the_steps_in_a_pipe(gpt2: Gpt2, bash: Callable[..., Any], tmp_path: Path) -> None:
     with serving() as site:
         dump(tmp_path / "RS.zst", site, 12)
-        whole = gpt2("webtext-scrape", "RS.zst", *LOCAL, "-o", "whole.jsonl.zst", "--rejects", "rejects.jsonl",
+        whole = gpt2("webtext-scrape", "RS.zst", *WHOLE, "-o", "whole.jsonl.zst", "--rejects", "rejects.jsonl",
                      cwd=tmp_path, check=True)
         options = " ".join(FETCHING)
         script = (f"gpt2 webtext-scrape links RS.zst | gpt2 webtext-scrape fetch --work w2 {options} | "
-                  "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape dedup -o piped.jsonl.zst")
+                  "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape dedup --profile exact -o piped.jsonl.zst")
         piped = bash(script, tmp_path)
         assert piped.returncode == 0, piped.stderr.decode()
     documents = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "whole.jsonl.zst").read_bytes())
@@ -56,10 +57,10 @@ def test_all_steps_equal_the_steps_in_a_pipe(gpt2: Gpt2, bash: Callable[..., Any
     assert "links: read 15, kept 13, dropped 2 (1 karma below 3, 1 malformed line)" in summary
     assert "fetch: read 13, kept 12, dropped 1 (1 http_error)" in summary
     assert "extract: read 12, kept 12, dropped 0" in summary
-    assert "dedup: read 12, kept 9, dropped 3 (3 duplicate text)" in summary
+    assert "dedup: read 12, kept 9, dropped 3 (3 exact duplicate)" in summary
     reasons = [record["reason"] for record in records((tmp_path / "rejects.jsonl").read_bytes())]
-    assert sorted(reasons) == ["duplicate text"] * 3 + ["http_error", "karma below 3", "malformed line"]
-    assert "warning" not in piped.stderr.decode()
+    assert sorted(reasons) == ["exact duplicate"] * 3 + ["http_error", "karma below 3", "malformed line"]
+    assert "end record" not in piped.stderr.decode()
 
 
 def test_stdout_ends_with_the_end_record_and_says_nothing_else(gpt2: Gpt2) -> None:
@@ -73,13 +74,13 @@ def test_stdout_ends_with_the_end_record_and_says_nothing_else(gpt2: Gpt2) -> No
 def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_path: Path) -> None:
     with serving(delay_s=0.02) as site:
         source = dump(tmp_path / "RS.zst", site, 60)
-        gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "calm", "-o", tmp_path / "calm.zst", check=True)
+        gpt2("webtext-scrape", source, *WHOLE, "--work", tmp_path / "calm", "-o", tmp_path / "calm.zst", check=True)
         requests_when_calm = len(site.log)
         site.log.clear()
         journal = tmp_path / "torn" / "pages.jsonl"
         kills = 0
         for wait in (0.0, 0.05, 0.11, 0.02, 0.17, 0.08):
-            process = gpt2_popen("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o",
+            process = gpt2_popen("webtext-scrape", source, *WHOLE, "--work", tmp_path / "torn", "-o",
                                  tmp_path / "torn.zst", stderr=subprocess.DEVNULL)
             size = journal.stat().st_size if journal.exists() else 0
             deadline = time.monotonic() + 20
@@ -92,7 +93,7 @@ def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_pat
                 assert warc.stat().st_size > 0
             assert not (tmp_path / "torn.zst").exists()
         assert kills >= 4
-        gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", check=True)
+        gpt2("webtext-scrape", source, *WHOLE, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", check=True)
         assert (tmp_path / "torn.zst").read_bytes() == (tmp_path / "calm.zst").read_bytes()
         # each kill may cost the two requests in flight and what one commit holds, and the two robots.txt again
         pages = {path: count for path, count in site.hits().items() if path != "/robots.txt"}
@@ -101,7 +102,7 @@ def test_kill_nine_and_again(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tmp_pat
     data = b"".join(gzip.decompress(path.read_bytes()) for path in (tmp_path / "torn" / "warc").glob("*.gz"))
     assert data.count(b"WARC-Type: response") == len(journal.read_bytes().splitlines()) - 1  # the 404 has no body
     before = len(site.log)
-    gpt2("webtext-scrape", source, *LOCAL, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", "-f", check=True)
+    gpt2("webtext-scrape", source, *WHOLE, "--work", tmp_path / "torn", "-o", tmp_path / "torn.zst", "-f", check=True)
     assert len(site.log) == before
 
 
@@ -112,7 +113,7 @@ def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tm
                                   status: int) -> None:
     with serving(delay_s=0.03) as site:
         source = dump(tmp_path / "RS.zst", site, 80)
-        arguments = ("webtext-scrape", source, *LOCAL, "--work", tmp_path / "w", "-o", tmp_path / "docs.jsonl")
+        arguments = ("webtext-scrape", source, *WHOLE, "--work", tmp_path / "w", "-o", tmp_path / "docs.jsonl")
         process = gpt2_popen(*arguments, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 20
         while len(site.log) < 8 and time.monotonic() < deadline:

@@ -1,0 +1,81 @@
+"""Where dedup keeps what doesn't fit in memory: a directory of this run, swept by the next one if this one is killed.
+
+With a work directory, DIR/dedup also keeps what a run that was stopped had finished; a run that ends well removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt2cli.errors import BadInput, UsageFault
+
+_PREFIX = "gpt2-dedup-"
+
+
+@contextlib.contextmanager
+def temporary_space() -> Iterator[Path]:
+    """Yield a new directory under $TMPDIR, deleted afterwards; those of runs that were killed are deleted now."""
+    parent = Path(tempfile.gettempdir())
+    _sweep(parent)
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        with _locked(path / "lock") as held:
+            assert held
+            space = path / "scratch"
+            space.mkdir()
+            yield space
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def work_space(work: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield (scratch, state), directories under work/dedup: an empty one, and one that lasts until a run ends well.
+
+    Raises UsageFault while another dedup uses `work`.
+    """
+    place = work / "dedup"
+    place.mkdir(parents=True, exist_ok=True)
+    with _locked(place / "lock") as held:
+        if not held:
+            raise UsageFault(f"{place} is in use by another dedup; wait for it, or give another --work")
+        scratch, state = place / "scratch", place / "state"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        state.mkdir(exist_ok=True)
+        try:
+            yield scratch, state
+        except BadInput:
+            shutil.rmtree(state, ignore_errors=True)  # perhaps an input changed unseen: what is known of it is void
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _sweep(parent: Path) -> None:
+    """Delete the spaces of our own whose lock nobody holds. One without a lock yet is being made."""
+    for place in parent.glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            if place.stat().st_uid == os.getuid() and (place / "lock").exists():
+                with _locked(place / "lock") as ours:
+                    if ours:
+                        shutil.rmtree(place, ignore_errors=True)

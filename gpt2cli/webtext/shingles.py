@@ -1,0 +1,110 @@
+"""A text's shingles, its overlapping runs of n words, as 64-bit numbers; and the hash of the text itself.
+
+Words are those of gpt2cli.tokens.words (runs of letters and digits, lower-cased) of the text in NFC; a character of a
+script that writes no spaces (Han, kana, Thai, Lao, Khmer, Burmese) is a word by itself. A text of fewer than n words,
+but of one at least, has one shingle: all its words. A text without words has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpt2cli.tokens.word_windows import mixed, multipliers, window_sums
+from gpt2cli.tokens.words import words_of
+
+SLICE = 1 << 20
+"""Characters of a text that are cut into words at once: a large text's words never stand in memory together."""
+MOST_WORDS = 1 << 18
+"""Words whose hashes are kept; then they are forgotten, and made again when they come again."""
+LONGEST_KEPT = 64
+"""Characters of the longest word whose hash is kept."""
+_SEED = 7
+_NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+                        "\U00020000-\U0003ffff]")
+_LAST_GAP = re.compile(r"[\W_](?=[^\W_]*\Z)")
+
+
+def composed(text: str) -> str:
+    """Return `text` in NFC."""
+    return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+
+
+def text_digest(text: str) -> bytes:
+    """Return the 128-bit BLAKE2b of a text in NFC, every run of white space one space, none at its ends."""
+    text = composed(text)
+    digest = hashlib.blake2b(digest_size=16)
+    begun = gap = False
+    for at in range(0, len(text), SLICE):
+        piece = text[at : at + SLICE]
+        words = " ".join(piece.split())
+        if not words:
+            gap = True
+            continue
+        if begun and (gap or piece[0].isspace()):
+            digest.update(b" ")
+        digest.update(words.encode("utf-8", "surrogatepass"))
+        begun, gap = True, piece[-1].isspace()
+    return digest.digest()
+
+
+class WordHashes(dict[str, int]):
+    """Words and the first 64 bits of their BLAKE2b; at most MOST_WORDS are kept."""
+
+    def __missing__(self, word: str) -> int:
+        value = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        if len(word) <= LONGEST_KEPT:
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[word] = value
+        return value
+
+    def of(self, words: list[str]) -> np.ndarray:
+        """Return the hashes of `words`, uint64 [words]."""
+        return np.fromiter(map(self.__getitem__, words), dtype=np.uint64, count=len(words))
+
+
+class Shingler:
+    """Gives texts their shingles of `n` words."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._factors = multipliers(n, _SEED)
+        self._hashes = WordHashes()
+
+    def shingles(self, text: str) -> Iterator[np.ndarray]:
+        """Yield the shingles of a text as blocks of uint64 [k], in order, repeated ones repeated."""
+        tail = np.empty(0, dtype=np.uint64)
+        found = False
+        for words in _words(composed(text)):
+            values = np.concatenate([tail, self._hashes.of(words)])
+            if len(values) >= self._n:
+                found = True
+                starts = np.arange(len(values) - self._n + 1)
+                yield mixed(window_sums(values, starts, self._factors))
+            tail = values[max(0, len(values) - self._n + 1) :]
+        if not found and len(tail):
+            # The number of words is mixed in: "a b" is no part of a longer text's shingle
+            yield mixed(np.array([(tail * self._factors[: len(tail)]).sum() + np.uint64(len(tail))], dtype=np.uint64))
+
+
+def _words(text: str) -> Iterator[list[str]]:
+    """Yield the words of a text, slice by slice; a slice ends between two words unless one fills it."""
+    if len(text) <= SLICE:
+        yield _words_of_slice(text)
+        return
+    at = 0
+    while at < len(text):
+        piece = text[at : at + SLICE]
+        gap = _LAST_GAP.search(piece) if at + SLICE < len(text) and text[at + SLICE].isalnum() else None
+        piece = piece[: gap.end()] if gap is not None else piece
+        yield _words_of_slice(piece)
+        at += len(piece)
+
+
+def _words_of_slice(text: str) -> list[str]:
+    return words_of(text if text.isascii() else _NO_SPACES.sub(r" \g<0> ", text))
