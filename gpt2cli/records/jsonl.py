@@ -16,6 +16,7 @@ from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, proves
 
 Record = dict[str, Any]
 MAX_NUMBER_DIGITS = 400
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode_record(kind: str, fields: Record) -> bytes:
@@ -26,7 +27,7 @@ def encode_record(kind: str, fields: Record) -> bytes:
     for name in SCHEMAS[kind][1]:
         fields[name]
     record = {"schema": schema_name(kind), **fields}
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(record).encode() + b"\n"
 
 
 class EndDigest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,7 +54,8 @@ class Link:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the gpt2.link/1 record."""
-        return asdict(self)
+        return {"url": self.url, "url_key": self.url_key, "karma": self.karma, "subreddit": self.subreddit,
+                "created_utc": self.created_utc}
 
 
 @dataclass

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gpt2cli.webtext.hosts import PROFILES, exclusion, host_profile
-from gpt2cli.webtext.urls import UrlFault, clean_url, url_key
+from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.webtext.hosts import PROFILES, exclusion, host_profile, read_names
+from gpt2cli.webtext.urls import UrlFault, clean_url, host_of_key, url_key
 
 SAME_PAGE = [
     "http://example.com/a/b",
@@ -95,3 +98,32 @@ def test_every_profile_knows_wikipedia_reddit_and_media_files(name: str) -> None
 def test_openwebtexts_list_drops_what_openai_kept() -> None:
     assert exclusion("github.com", "openwebtext") == exclusion("docs.google.com", "openwebtext") == "hard to scrape"
     assert exclusion("itunes.apple.com", "openwebtext") and not exclusion("apple.com", "openwebtext")
+
+
+def test_no_host_of_the_webtext_profile_is_among_webtexts_published_domains() -> None:
+    """Its name before the top-level domain; "Twitch" there is a host in capitals that OpenAI's own list let through."""
+    text = (Path(__file__).parent / "webtext_domains.txt").read_text()
+    published = {name for line in text.splitlines() if not line.startswith("#") for name in line.split()}
+    assert len(published) == 999 and {"google", "github", "ebay", "pastebin", "apple", "Twitch"} <= published
+    blocked = {domain.rsplit(".", 1)[0].rsplit(".", 1)[-1] for domain in host_profile("webtext").domains}
+    assert blocked & published == set()
+    assert {"google", "github"} <= {domain.split(".")[0] for domain in host_profile("openwebtext").domains} & published
+
+
+@pytest.mark.parametrize(("key", "host"), [
+    ("e.com/a", "e.com"), ("e.com", "e.com"), ("e.com:8080/a:b", "e.com"), ("e.com?x=http://y/", "e.com"),
+    ("[2001:db8::1]:8080/a", "[2001:db8::1]"), ("e.com#!x/y", "e.com"),
+])
+def test_the_host_of_a_key(key: str, host: str) -> None:
+    assert host_of_key(key) == host
+
+
+def test_name_lists(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("# blocked\nr/The_Donald\n/r/Pics/ # pictures\n\nfunny\r\n")
+    assert read_names(tmp_path / "names", "r/") == {"the_donald", "pics", "funny"}
+    for bad, says in ((b"two words\n", "line 1 is more than one name"), (b"ok\n\xff\n", "line 2 is not UTF-8")):
+        (tmp_path / "bad").write_bytes(bad)
+        with pytest.raises(BadInput, match=says):
+            read_names(tmp_path / "bad")
+    with pytest.raises(UsageFault, match="there is no host profile 'redd'"):
+        host_profile("redd")
