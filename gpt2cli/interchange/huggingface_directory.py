@@ -14,6 +14,7 @@ from torch import Tensor
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.interchange.foreign_model import ForeignModel, fitted, own_names
 from gpt2cli.interchange.pickled_tensors import read_pickle
+from gpt2cli.model.quantised_files import QUANTISED
 from gpt2cli.model.weights import CONFIG, WEIGHTS, read_config, read_weights
 from gpt2cli.records.checkpoint import read_json
 from gpt2cli.records.safetensors_layout import check_safetensors, read_header
@@ -36,7 +37,7 @@ def read_huggingface(directory: Path, allow_pickle: bool) -> ForeignModel:
     if any((directory / name).is_file() for name in TOKENIZER_FILES):
         vocabulary = read_tokenizer_directory(directory)
     config = directory / CONFIG
-    if (directory / WEIGHTS).is_file():
+    if (directory / WEIGHTS).is_file() or (directory / QUANTISED).is_file():  # the latter is refused in its own words
         return ForeignModel(shape, read_weights(directory / WEIGHTS, shape), (config, directory / WEIGHTS), vocabulary)
     state, files = _read_parts(directory, allow_pickle)
     size = sum(file.stat().st_size for file in files)

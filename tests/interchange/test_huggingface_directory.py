@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +118,16 @@ def test_damage_in_a_shard(model: Path) -> None:
     shard.write_bytes((model / "model-00001-of-00002.safetensors").read_bytes())
     with pytest.raises(BadInput, match="which an earlier shard holds too"):
         read_huggingface(model, False)
+
+
+def test_quantised_weights_are_refused_by_name(gpt2_here: Callable[..., Any], model: Path) -> None:
+    """What `gpt2 quantize` made is no longer the model: neither import nor export takes it for one."""
+    out = model.parent / "x"
+    gpt2_here("quantize", model, "--bits", 8, "-o", model.parent / "q", check=True)
+    for words in (["import"], ["export", "--to", "llm.c"]):
+        result = gpt2_here(*words, model.parent / "q", "-o", out)
+        assert result.returncode == 2 and b"holds quantised weights" in result.stderr
+        assert not out.exists()
 
 
 def test_nothing_to_read(tmp_path: Path, model: Path) -> None:
