@@ -131,6 +131,27 @@ extract_options = together(
 )
 
 
+filter_options = together(
+    click.option("--rules", "rule_names", default="webtext", show_default=True, metavar="NAME,...",
+                 help="Rules and groups of them: webtext, gopher, gopher-quality, gopher-repetition, c4, none; -NAME "
+                      "takes one out."),
+    click.option("--thresholds", type=AnyPath(), metavar="FILE", help="TOML file of thresholds that differ."),
+    click.option("--set", "changes", multiple=True, metavar="RULE.KEY=VALUE",
+                 help="One threshold, such as min-tokens.minimum=64. May be repeated."),
+    click.option("--bad-words", type=AnyPath(), metavar="FILE", help="The list of c4-bad-words, one a line."),
+)
+FILTER_OPTIONS = ("rule_names", "thresholds", "changes", "bad_words")
+"""Names of the parameters that filter_rules takes."""
+
+
+def filter_rules(*, rule_names: str, thresholds: str | None, changes: tuple[str, ...], bad_words: str | None) -> Any:
+    """Return the RuleSet of these options."""
+    from gpt2cli.webtext.rule_set import rule_set
+
+    names = [name.strip() for name in rule_names.split(",") if name.strip()]
+    return rule_set(names, thresholds=thresholds, changes=changes, bad_words=bad_words)
+
+
 LINK_OPTIONS = ("min_karma", "sum_karma", "before", "over_18", "quarantine", "promoted", "block_subreddits",
                 "block_hosts", "host_profile")
 """Names of the parameters that link_config takes."""

@@ -13,6 +13,7 @@ from gpt2cli.cli.verbs import VerbCommand
 from gpt2cli.cli.webtext_dedup import dedup
 from gpt2cli.cli.webtext_extract import extract
 from gpt2cli.cli.webtext_fetch import fetch
+from gpt2cli.cli.webtext_filter import filter_verb
 from gpt2cli.cli.webtext_links import links
 from gpt2cli.cli.webtext_outputs import outputs
 
@@ -25,11 +26,11 @@ class WebtextScrape(VerbCommand):
         return [f"[{'|'.join(self.verbs)}]", *super().collect_usage_pieces(ctx)]
 
 
-WebtextScrape.verbs = {"links": links, "fetch": fetch, "extract": extract, "dedup": dedup}
+WebtextScrape.verbs = {"links": links, "fetch": fetch, "extract": extract, "filter": filter_verb, "dedup": dedup}
 
 
 @click.command("webtext-scrape", cls=WebtextScrape, short_help="Reddit links to clean, de-duplicated documents.",
-               epilog="The steps, each with its own --help: links, fetch, extract, dedup.")
+               epilog="The steps, each with its own --help: links, fetch, extract, filter, dedup.")
 @files_argument()
 @output_option()
 @force_option()
@@ -39,11 +40,12 @@ WebtextScrape.verbs = {"links": links, "fetch": fetch, "extract": extract, "dedu
 @webtext_options.hosts_option
 @webtext_options.fetch_options
 @webtext_options.extract_options
+@webtext_options.filter_options
 @webtext_options.dedup_profile_option("--dedup")
 @click.pass_obj
 def command(console: Console, files: tuple[str, ...], output: str, force: bool, rejects: str | None,
             **options: Any) -> None:
-    """Turn Reddit submissions and URL lists into documents: links, fetch, extract, dedup.
+    """Turn Reddit submissions and URL lists into documents: links, fetch, extract, filter, dedup.
 
     Without a step all of them run, and a run that was stopped or killed goes on where it was. A FILE is a Reddit dump
     (RS_2017-10.zst) or a list of URLs; a step reads what the step before it wrote. No FILE or - is standard input.
@@ -64,10 +66,12 @@ def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: 
     from gpt2cli.webtext.scrape import ScrapeConfig
 
     linking = {name: options.pop(name) for name in webtext_options.LINK_OPTIONS if name in options}
+    filtering = {name: options.pop(name) for name in webtext_options.FILTER_OPTIONS}
     return ScrapeConfig(
         links=webtext_options.link_config(host_profile=host_profile, **linking),
         fetch=webtext_options.fetch_config(work=work, host_profile=host_profile, **options),
         extract=webtext_options.extract_config(work=work, workers=workers, page_timeout=page_timeout,
                                                min_chars=min_chars),
+        rules=webtext_options.filter_rules(**filtering),
         dedup=DedupConfig(DEDUP_PROFILES[dedup_profile], work=Path(work)),
     )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, encode_record, read_records
@@ -19,6 +20,9 @@ from gpt2cli.webtext.links import link_records, select_links
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.urls import UrlFault, clean_url
 
+if TYPE_CHECKING:
+    from gpt2cli.webtext.rule_set import RuleSet  # which loads CLD2 and a tokenizer
+
 Paths = Sequence[str | os.PathLike[str]]
 
 
@@ -29,6 +33,7 @@ class ScrapeConfig:
     links: LinkConfig
     fetch: FetchConfig
     extract: ExtractConfig
+    rules: RuleSet
     dedup: DedupConfig
 
 
@@ -36,7 +41,7 @@ class Steps:
     """The steps with one reporter and one rejects file (gpt2.reject/1 for everything dropped).
 
     Each keeps a StepTally in `tallies` and says its line when it is through. Raises what the step raises; see links.py,
-    fetch.py, extract.py, dedup.py.
+    fetch.py, extract.py, filter_documents.py, dedup.py.
     """
 
     def __init__(self, rejects: RecordWriter | None, reporter: Reporter) -> None:
@@ -46,31 +51,47 @@ class Steps:
 
     def links(self, paths: Paths, config: LinkConfig) -> Iterator[Link]:
         """Yield the links of dumps and URL lists."""
-        tally = self._tally("links")
+        tally = self.new_tally("links")
         yield from select_links(paths, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def link_lines(self, paths: Paths, config: LinkConfig, jobs: int) -> Iterator[bytes]:
         """Yield the same links as lines of gpt2.link/1."""
-        tally = self._tally("links")
+        tally = self.new_tally("links")
         yield from link_records(paths, config, tally, self._reporter, jobs)
         self._reporter.note(tally.line())
 
     def fetch(self, links: Sequence[Link], config: FetchConfig) -> Iterator[Record]:
         """Yield gpt2.page/1 fields for the links."""
-        tally = self._tally("fetch")
+        tally = self.new_tally("fetch")
         yield from fetch_pages(links, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def extract(self, pages: Iterator[Record], config: ExtractConfig) -> Iterator[Record]:
         """Yield gpt2.document/1 fields for the pages."""
-        tally = self._tally("extract")
+        tally = self.new_tally("extract")
         yield from extract_documents(pages, config, tally, self._reporter)
+        self._reporter.note(tally.line())
+
+    def filter(self, documents: Iterator[Record], rules: RuleSet) -> Iterator[Record]:
+        """Yield the documents (gpt2.document/1 fields) that pass the rules."""
+        from gpt2cli.webtext.filter_documents import filtered_documents
+
+        tally = self.new_tally("filter")
+        yield from filtered_documents(documents, rules, tally, self._reporter)
+        self._reporter.note(tally.line())
+
+    def filter_lines(self, paths: Paths, rules: RuleSet, jobs: int) -> Iterator[bytes]:
+        """Yield the lines of gpt2.document/1 in `paths`, or in other people's JSONL, that pass the rules."""
+        from gpt2cli.webtext.filter_documents import filtered_lines
+
+        tally = self.new_tally("filter")
+        yield from filtered_lines(paths, rules, tally, self._reporter, jobs)
         self._reporter.note(tally.line())
 
     def dedup(self, inputs: Paths | Iterator[bytes], sink: RecordWriter, config: DedupConfig) -> None:
         """Write the documents that are no duplicates: of files, or of lines of gpt2.document/1."""
-        dedup(inputs, sink, self._tally("dedup"), config, self._reporter)
+        dedup(inputs, sink, self.new_tally("dedup"), config, self._reporter)
 
     def records(self, paths: Paths, kind: str) -> Iterator[Record]:
         """Yield the records of `kind` in `paths`, without their schema field."""
@@ -89,7 +110,8 @@ class Steps:
         """Return the links of gpt2.link/1 records."""
         return [_as_link(record) for record in self.records(paths, "gpt2.link")]
 
-    def _tally(self, step: str) -> StepTally:
+    def new_tally(self, step: str) -> StepTally:
+        """Return the tally of a step that begins."""
         tally = StepTally(step, self._rejects)
         self.tallies.append(tally)
         return tally
@@ -123,7 +145,7 @@ def scrape(
     links = list(steps.links(paths, config.links))
     with shield():
         fetched = (page for page in steps.fetch(links, config.fetch) if page["outcome"] == "ok")
-        documents = steps.extract(fetched, config.extract)
+        documents = steps.filter(steps.extract(fetched, config.extract), config.rules)
         with contextlib.closing(documents):  # type: ignore[type-var]  # a generator
             steps.dedup((encode_record("gpt2.document", fields)[:-1] for fields in documents), sink, config.dedup)
 
