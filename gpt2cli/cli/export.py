@@ -35,4 +35,4 @@ def command(console: Console, model: str | None, kind: str, dtype: str, output: 
 
     summary = export_model(ExportConfig(model, kind, output, dtype, force), console)
     names = f": {', '.join(summary.names)}" if summary.names else ""
-    console.note(f"{summary.output}{names}: {summary.shape.n_params:,} parameters, {dtype}, {summary.n_bytes:,} bytes")
+    console.note(f"{summary.output}{names}: {summary.n_bytes:,} bytes")

@@ -90,6 +90,7 @@ def export_model(config: ExportConfig, reporter: Reporter) -> ExportSummary:
         if output.exists() and output.samefile(source.directory):
             raise UsageFault(f"{output} is the model itself; choose another -o")
     shape, _ = read_config(source.directory)
+    reporter.note(f"{source.directory}: {shape.n_params:,} parameters, to {config.kind} in {config.dtype}")
     stored = read_weights(source.directory / WEIGHTS, shape)
     tensors = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     vocabulary = vocabulary_of_model(source.directory, shape.n_vocab, reporter)

@@ -10,8 +10,9 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from gpt2cli.errors import Gpt2Error, IOFailure
@@ -19,9 +20,6 @@ from gpt2cli.interchange.padded_tokens import token_names
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
 from gpt2cli.tokens.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    import numpy as np
 
 DTYPES = {"fp32": ("F32", 0), "fp16": ("F16", 1), "bf16": ("BF16", 32), "int8": ("Q8_0", 7)}
 """Our names -> GGML's type of the matrices, and llama.cpp's number of such a file."""
@@ -48,12 +46,18 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
             writer.add_size_label(gguf.size_label(shape.n_params, 0, 0, 0))
             _add_shape(writer, gguf, shape, DTYPES[dtype][1])
             _add_vocabulary(writer, shape, vocabulary)
-            for key in sorted(tensors):
-                data, kind = _stored(gguf, key, tensors[key], dtype)
-                writer.add_tensor(gguf_name(key), data, raw_dtype=kind)
+            kinds = {key: _kind(gguf, key, tensor, dtype) for key, tensor in sorted(tensors.items())}
+            for key, kind in kinds.items():
+                laid_out = _laid_out(key, tensors[key])
+                numbers, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+                writer.add_tensor_info(gguf_name(key), laid_out.shape, np.dtype(np.float32),
+                                       laid_out.numel() // numbers * n_bytes, raw_dtype=kind)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
+            writer.write_ti_data_to_file()
+            for key, kind in kinds.items():  # one at a time, so that no second copy of the model stands in memory
+                data = _laid_out(key, tensors[key]).contiguous().numpy()
+                writer.write_tensor_data(gguf.quants.quantize(data, kind))
         except OSError as error:
             if error.errno is None:  # numpy's tofile says how many items were not written, and not why
                 raise IOFailure(f"cannot write the tensors ({error}); free some space and run it again") from None
@@ -117,13 +121,14 @@ def _add_vocabulary(writer: Any, shape: ModelShape, vocabulary: Vocabulary) -> N
     writer.add_add_eos_token(False)
 
 
-def _stored(gguf: Any, name: str, tensor: Tensor, dtype: str) -> tuple[np.ndarray, Any]:
-    """Return a tensor's numbers as they are written, and their type; rows that fill no blocks are kept in fp16."""
-    if ".c_" in name and name.endswith(".weight"):
-        tensor = tensor.T
-    data = tensor.contiguous().numpy()
+def _laid_out(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor as llama.cpp lays it out: matrices [out, in]."""
+    return tensor.T if ".c_" in name and name.endswith(".weight") else tensor
+
+
+def _kind(gguf: Any, name: str, tensor: Tensor, dtype: str) -> Any:
+    """Return GGML's type of a tensor: rows that fill no blocks of 32 are kept in fp16."""
     plain = tensor.dim() == 1 or name == "wpe.weight"
-    kind = gguf.GGMLQuantizationType["F32" if plain else DTYPES[dtype][0]]
-    if kind.name == "Q8_0" and data.shape[-1] % _BLOCK:
-        kind = gguf.GGMLQuantizationType.F16
-    return gguf.quants.quantize(data, kind), kind
+    if dtype == "int8" and not plain and _laid_out(name, tensor).shape[-1] % _BLOCK:
+        return gguf.GGMLQuantizationType.F16
+    return gguf.GGMLQuantizationType["F32" if plain else DTYPES[dtype][0]]

@@ -150,7 +150,7 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
                          "were made from")
     if not path.is_file():
         pickled = path.with_name("pytorch_model.bin").exists()
-        hint = "it has a pickled pytorch_model.bin, which is never read; convert it to safetensors" if pickled else ""
+        hint = "gpt2 import --allow-pickle makes a checkpoint of its pickled pytorch_model.bin" if pickled else ""
         raise UsageFault(f"{path.parent} has no {WEIGHTS}" + (f": {hint}" if hint else ""))
     header = read_header(path)
     if shape.n_layer > len(header):  # before a network of a claimed billion layers is laid out

@@ -40,6 +40,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PAR1", "a parquet file"),
     (0, b"MMIDIDX\0", "the .idx of a Megatron data set"),
     (0, (20240520).to_bytes(4, "little"), "an llm.c token file"),
+    (0, (20240326).to_bytes(4, "little"), "a model of llm.c's; `gpt2 import` makes a checkpoint of it"),
     (0, b"GGUF", "a GGUF model"),
     (0, b"WARC/", "a WARC file"),
     (0, b"SQLite format 3\0", "an SQLite database"),

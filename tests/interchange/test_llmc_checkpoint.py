@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,3 +107,8 @@ def test_writing_twice_gives_the_same_bytes() -> None:
     write_llmc(first, own_state(), SHAPE, "bf16")
     write_llmc(second, own_state(), SHAPE, "bf16")
     assert first.getvalue() == second.getvalue()
+
+
+def test_verify_says_what_such_a_file_is(gpt2_here: Callable[..., Any], tmp_path: Path) -> None:
+    result = gpt2_here("verify", write(tmp_path / "m.bin"))
+    assert result.returncode == 65 and b"it is a model of llm.c's; `gpt2 import` makes a checkpoint" in result.stderr
