@@ -16,6 +16,7 @@ from tiny_models import lively_model, small_vocabulary
 from gpt2cli.interchange.gguf_file import DTYPES, write_gguf
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
+from gpt2cli.tokens.vocabulary import gpt2_vocabulary
 
 IDS = torch.randint(SHAPE.n_vocab, (20,), generator=torch.Generator().manual_seed(0))
 
@@ -111,16 +112,20 @@ def test_ids_past_the_vocabulary_have_names(tmp_path: Path) -> None:
     assert found["tokenizer.ggml.token_type"][498:] == [1, 3, 5, 5, 5]
 
 
-def test_bytes_are_those_of_llama_cpps_converter(tmp_path: Path) -> None:
-    """sha256 of what convert_hf_to_gguf.py of llama.cpp, November 2026, made of this very model with --outtype f32.
+@pytest.mark.parametrize(("width", "dtype", "sha256"), [
+    (32, "fp32", "b6dd244417e5fe8a799cc37eebe20e5c42f710cd926ab4412d090f2c7889d00c"),
+    (32, "fp16", "6ee64b757e1badd8f51302136b3bd5dbbcde420c0e364b25c48a21df4d3b54da"),
+    (32, "bf16", "3ff2a9f667d5b007673086cc4c9e3ad9fd5ada59fa9d5134f72b5f4eb8a72200"),
+    (32, "int8", "a8f1df524da14d3f361cc098bbccce68622e61f025d98edb0d09338083d97dd5"),
+    (2, "int8", "4105c07a5d3ee897b57696a15ced650be6e941777d8ff3763bada10bfb391cfb"),
+])
+def test_bytes_are_those_of_llama_cpps_converter(tmp_path: Path, width: int, dtype: str, sha256: str) -> None:
+    """sha256 of what convert_hf_to_gguf.py of llama.cpp, 2026, made of this very model by --outtype f32 and so on.
 
     Its general.name was "G", after the directory.
     """
-    from gpt2cli.tokens.vocabulary import gpt2_vocabulary
-
-    shape = ModelShape(1, 1, 2, 4, 50_257)
+    shape = ModelShape(1, 1, width, 4, 50_257)
     state = {name: (torch.arange(tensor.numel()) % 251 / 64 - 2).view(tensor.shape).float()
              for name, tensor in own_state(shape).items()}
-    write_gguf(tmp_path / "m.gguf", state, shape, gpt2_vocabulary(), "fp32", "G")
-    digest = hashlib.sha256((tmp_path / "m.gguf").read_bytes()).hexdigest()
-    assert digest == "92377fd9fa5cd4fe7ba7ab75059a2db4b985f8fa6244f3eacdfef469ef4ea041"
+    write_gguf(tmp_path / "m.gguf", state, shape, gpt2_vocabulary(), dtype, "G")
+    assert hashlib.sha256((tmp_path / "m.gguf").read_bytes()).hexdigest() == sha256
