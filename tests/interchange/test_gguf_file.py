@@ -112,6 +112,7 @@ def test_ids_past_the_vocabulary_have_names(tmp_path: Path) -> None:
     assert found["tokenizer.ggml.token_type"][498:] == [1, 3, 5, 5, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dtype", "sha256"), [
     (32, "fp32", "b6dd244417e5fe8a799cc37eebe20e5c42f710cd926ab4412d090f2c7889d00c"),
     (32, "fp16", "6ee64b757e1badd8f51302136b3bd5dbbcde420c0e364b25c48a21df4d3b54da"),
