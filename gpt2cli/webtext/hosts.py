@@ -69,10 +69,11 @@ def packaged_lines(name: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def read_names(path: str | os.PathLike[str], prefix: str = "") -> frozenset[str]:
+def read_names(path: str | os.PathLike[str], prefix: str = "", phrases: bool = False) -> frozenset[str]:
     """Return the names of a list, one a line, in lower case; `#` begins a comment, `prefix` before a name is dropped.
 
-    Raises BadInput for a line that is more than a name, or no UTF-8.
+    phrases: a line may be several words; they are parted by one space then. Raises BadInput for a line that is more
+    than a name, or no UTF-8.
     """
     names = set()
     place = display_name(path)
@@ -82,12 +83,15 @@ def read_names(path: str | os.PathLike[str], prefix: str = "") -> frozenset[str]
                 name = line.decode("utf-8").partition("#")[0].strip().lower()
             except UnicodeDecodeError:
                 raise BadInput(f"{place} line {number} is not UTF-8") from None
+            if phrases:
+                names.add(" ".join(name.split()))
+                continue
             name = name.removeprefix("/").removeprefix(prefix).strip("/")
             if any(character.isspace() or character == "/" for character in name):
                 raise BadInput(f"{place} line {number} is more than one name: {name[:60]!r}")
             if name:
                 names.add(name)
-    return frozenset(names)
+    return frozenset(names - {""})
 
 
 def exclusion(host: str, profile: str) -> str | None:

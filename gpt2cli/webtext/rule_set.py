@@ -66,7 +66,7 @@ def rule_set(names: Sequence[str], *, thresholds: str | os.PathLike[str] | None 
     if BAD_WORDS in chosen:
         if bad_words is None:
             raise UsageFault("c4-bad-words needs a list of words; name one with --bad-words")
-        words = frozenset(" ".join(name.split("_")) for name in read_names(bad_words))
+        words = read_names(bad_words, phrases=True)
         settings[BAD_WORDS] |= {"words": words, "longest": max((len(word.split()) for word in words), default=1)}
     return RuleSet(tuple((rule, settings[rule.name]) for rule in RULES if rule.name in chosen))
 
