@@ -111,7 +111,7 @@ def _runs(
 ) -> None:  # fmt: skip
     from gpt2cli.cli.scaling_tables import loss_text, short, show
     from gpt2cli.scaling.answers import of_n_and_d
-    from gpt2cli.scaling.comparison import against_law, against_run, read_runs
+    from gpt2cli.scaling.comparison import against_law, against_run, evaluations_of, read_runs
     from gpt2cli.scaling.study import rounded
 
     if (reference is None) == (law is None and fit_file is None):
@@ -124,6 +124,7 @@ def _runs(
         rounded({"law": name, "flops": one.flops, "kind": "comparison", "run": one.run, "n": one.n, "d": one.tokens,
                  "loss_nats": one.loss, "decayed": one.decayed, "flops_of_reference": one.reference,
                  "before_first_evaluation": one.before,
+                 "flops_of_reference_more_than": one.more_than, "flops_of_reference_less_than": one.less_than,
                  "compute_multiplier": one.multiplier, "flops_to_reference_loss": one.own_for_reference})
         for one in found
     ]  # fmt: skip
@@ -131,7 +132,7 @@ def _runs(
     show(f"FLOP for the same loss: each run beside {name}",
          ("run", "N", "D", "loss", "FLOP", "reference needs", "times", "FLOP to its loss"),
          [(one.run, short(one.n), short(one.tokens), loss_text(one.loss), f"{one.flops:.3g}",
-           _needed(one.reference, one.before),
+           _needed(one),
            "" if one.multiplier is None else f"{one.multiplier:.3g}",
            "" if one.own_for_reference is None else f"{one.own_for_reference:.3g}")
           for one in found])  # fmt: skip
@@ -139,12 +140,17 @@ def _runs(
     if early:
         console.warn(f"{early[0]} was measured before its learning rate had decayed ({len(early)} such runs): its loss "
                      "is higher than its compute deserves")  # fmt: skip
-    if known is None:
+    if known is None and evaluations_of(runs, str(reference)) == 1:
+        console.warn(f"{reference} has one evaluation, so its compute for another loss has one end only; gpt2 train "
+                     "--eval-every measures it on its way, and a law by --law or --fit knows all of it")  # fmt: skip
+    elif known is None:
         console.warn("losses in the middle of the reference lie above those of a run that ends there with a decayed "
                      "rate: its compute is overstated, unless its rate is constant")  # fmt: skip
 
 
-def _needed(flops: float | None, before: bool) -> str:
-    if flops is not None:
-        return f"{flops:.3g}"
-    return "less than it measured" if before else "never gets there"
+def _needed(one: Any) -> str:
+    if one.reference is not None:
+        return f"{one.reference:.3g}"
+    if one.less_than is not None:
+        return f"less than {one.less_than:.3g}"
+    return "never gets there" if one.more_than is None else f"more than {one.more_than:.3g}"

@@ -77,7 +77,8 @@ def _fit_each(items: Iterable[Any], fit: Callable[[Any], Any]) -> tuple[list[Any
 
 
 def _capability_record(fit: Any, seed: int, resamples: int) -> dict[str, Any]:
-    from gpt2cli.scaling.capability_fit import FORMS, LEVEL
+    from gpt2cli.scaling.capability_fit import FORMS
+    from gpt2cli.scaling.separable import LEVEL
     from gpt2cli.scaling.study import rounded
 
     return dict(rounded({
@@ -119,12 +120,15 @@ def _show_capability(fits: list[Any], against: str) -> None:
 @click.option("--form", type=click.Choice(["power", "exponential"]),
               help="Default: the one that the last fifth of the curve, held out, speaks for.")
 @click.option("--at", "wanted", type=Count(1), multiple=True, metavar="X", help="Answer for this x; repeatable.")
+@click.option("--bootstrap", "resamples", type=Whole(0, 100_000), default=200, show_default=True, metavar="N",
+              help="Resamples of the residuals, for 95 % intervals; 0: none.")
+@seed_option("Seed of the resamples.")
 @output_option()
 @force_option()
 @click.pass_obj
 def curve(
     console: Console, files: tuple[str, ...], split: str, axis: str, form: str | None, wanted: tuple[int, ...],
-    output: str, force: bool,
+    resamples: int, seed: int, output: str, force: bool,
 ) -> None:  # fmt: skip
     """Fit the loss of runs against their steps: a power law with an offset, or an exponential.
 
@@ -138,15 +142,16 @@ def curve(
     runs = read_drawable(files or ("-",), console).curves
     if not runs:
         raise BadInput("no run with losses here; give metrics.jsonl files or run directories")
-    fits, said = _fit_each(runs, lambda run: fit_curve(run, split, axis, form, wanted))
-    write_records("gpt2.fit", [_curve_record(fit, split, axis) for fit in fits], output, force)
+    fits, said = _fit_each(runs, lambda run: fit_curve(run, split, axis, form, wanted, resamples, seed))
+    write_records("gpt2.fit", [_curve_record(fit, split, axis, resamples, seed) for fit in fits], output, force)
     _show_curves(fits, axis)
     for text in said:
         console.warn(text)
 
 
-def _curve_record(fit: Any, split: str, axis: str) -> dict[str, Any]:
+def _curve_record(fit: Any, split: str, axis: str, resamples: int, seed: int) -> dict[str, Any]:
     from gpt2cli.scaling.curve_fit import FORMS
+    from gpt2cli.scaling.separable import LEVEL
     from gpt2cli.scaling.study import rounded
 
     shape = fit.shape
@@ -154,7 +159,9 @@ def _curve_record(fit: Any, split: str, axis: str) -> dict[str, Any]:
         "law": fit.form, "kind": "curve", "parameters": fit.parameters, "form": FORMS[fit.form], "run": fit.run,
         "split": split, "variable": axis, "n_observations": fit.points, "x_range": list(fit.x_range),
         "rms_log_residual": fit.rms, "holdout_errors": fit.holdout, "warnings": list(fit.warnings),
-        "answers": [{"x": x, "value": value} for x, value in fit.answers],
+        "intervals": fit.intervals, "level": LEVEL,
+        "bootstrap": {"drawn": resamples, "used": resamples, "seed": seed, "method": "residuals in blocks"},
+        "answers": [{"x": one.x, "value": one.value, "interval": one.interval} for one in fit.answers],
         "shape": None if shape is None else {
             "x_lowest": shape.x_lowest, "loss_lowest": shape.loss_lowest, "rise": shape.rise,
             "double_descent": shape.double_descent, "overfitting": shape.overfitting},
@@ -162,14 +169,15 @@ def _curve_record(fit: Any, split: str, axis: str) -> dict[str, Any]:
 
 
 def _show_curves(fits: list[Any], axis: str) -> None:
-    from gpt2cli.cli.scaling_tables import short, show
+    from gpt2cli.cli.scaling_tables import filled, interval_text, loss_text, short, show
 
     rows = []
     for fit in fits:
         words = ", ".join(f"{name} {value:.4g}" for name, value in fit.parameters.items())
         errors = ", ".join(f"{name} {100 * value:.2g} %" for name, value in fit.holdout.items())
-        rows.append((fit.run, fit.form, words, f"{100 * fit.rms:.2g} %", errors,
-                     ", ".join(f"{value:.4f} at {short(x)}" for x, value in fit.answers)))
-    header = ("run", "form", "parameters", "residuals", "error on the last fifth, held out", "asked")
-    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    show(f"Loss against {axis}", tuple(header[i] for i in kept), [tuple(row[i] for i in kept) for row in rows])
+        rows.append((fit.run, fit.form, words, f"{100 * fit.rms:.2g} %", errors, "", "", ""))
+        rows += [("", "", "", "", "", short(one.x), loss_text(one.value), interval_text(one.interval, loss_text))
+                 for one in fit.answers]  # fmt: skip
+    header = ("run", "form", "parameters", "residuals", "error on the last fifth, held out", "at", "loss",
+              "95 % interval")  # fmt: skip
+    show(f"Loss against {axis}", *filled(header, rows))

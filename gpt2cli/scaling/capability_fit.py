@@ -15,27 +15,17 @@ import numpy as np
 
 from gpt2cli.errors import BadInput
 from gpt2cli.scaling.capabilities import TEXT_METRICS, Series
-from gpt2cli.scaling.separable import Problem, Separable
+from gpt2cli.scaling.separable import Answer, Problem, Separable, interval_of
 
 FORMS = {
     "logistic": "floor + (ceiling - floor) / (1 + (x/x_half)^-slope)",
     "power": "E + A x^-alpha",
 }
 VARIABLES = {"n": "parameters", "d": "tokens", "c": "FLOP"}
-LEVEL = 0.95
 _LEAST = {"logistic": 3, "power": 4}
 """One more point than there are free values, so that a residual is left."""
 _SLOPES, _POWERS = (0.02, 12.0), (0.005, 4.0)
 _LOSSES = (*TEXT_METRICS, "perplexity")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The fitted value at `x`, with its interval (None: no resamples)."""
-
-    x: float
-    value: float
-    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -92,11 +82,11 @@ def fit_series(
     centre = float(np.log(x).mean())
     problem = _problem(form, np.log(x) - centre, y, 1 / errors**2 if known else np.ones(len(x)), bounds)
     best = problem.fit()
-    fitted = problem.predict(best, problem.shape)
-    sigma = errors if known else np.full(len(x), float(np.sqrt(((fitted - y) ** 2).sum() / max(len(x) - 2, 1))))
-    drawn = _resampled(problem, best, fitted, sigma, resamples, seed)
+    fitted, spare = problem.predict(best, problem.shape), max(len(x) - _LEAST[form] + 1, 1)
+    sigma = errors if known else np.full(len(x), float(np.sqrt(((fitted - y) ** 2).sum() / spare)))
+    drawn = _resampled(problem, best, fitted, sigma, resamples, seed, None if known else spare)
     names = [_parameters(form, one, centre) for one in (best, *drawn)]
-    intervals = {name: _interval([entry[name] for entry in names[1:]]) for name in names[0]}
+    intervals = {name: interval_of([entry[name] for entry in names[1:]]) for name in names[0]}
     answers = tuple(_answer(form, value, centre, problem, best, drawn) for value in at)
     return CapabilityFit(series.label, series.metric, variable, form, names[0], intervals, tuple(points),
                          tuple(float(value) for value in fitted), answers,
@@ -127,10 +117,17 @@ def _parameters(form: str, fit: Separable, centre: float) -> dict[str, float]:
 
 
 def _resampled(
-    problem: Problem, best: Separable, fitted: np.ndarray, sigma: np.ndarray, resamples: int, seed: int
-) -> list[Separable]:
+    problem: Problem, best: Separable, fitted: np.ndarray, sigma: np.ndarray, resamples: int, seed: int,
+    spare: int | None,
+) -> list[Separable]:  # fmt: skip
+    """Refit the fitted curve with noise of `sigma` (M,); `spare`: it was guessed from so many residuals to spare.
+
+    A guess from few residuals is itself uncertain, by which Student's intervals are wider than the normal ones.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     noise = generator.standard_normal((resamples, len(fitted))) * sigma
+    if spare is not None:
+        noise *= np.sqrt(spare / generator.chisquare(spare, size=(resamples, 1)))
     return [
         Problem(fitted + one, problem.weights, problem.shape, problem.low, problem.high, problem.floor,
                 problem.amplitude).fit(best.theta)
@@ -147,15 +144,7 @@ def _answer(
         return np.exp(-theta[:, :1] * z) if form == "power" else _logistic(theta, z)
 
     values = [float(problem.predict(one, shape)[0]) for one in (best, *drawn)]
-    return Answer(x, values[0], _interval(values[1:]))
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if not values:
-        return None
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(values, [tail, 100 - tail], method="inverted_cdf")
-    return float(low), float(high)
+    return Answer(x, values[0], interval_of(values[1:]))
 
 
 def _warnings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from gpt2cli.scaling.optimum import least_compute
 class Compared:
     """One run: its last validation loss and compute, and the reference's compute for that loss.
 
-    `reference` None: the reference never reached it, or (`before`) its first evaluation was lower already.
+    `reference` None: the reference never reached it, or (`before`) its first evaluation was lower already. Then it
+    needs more than `more_than`, or less than `less_than`: all that a reference with one evaluation can say.
     `own_for_reference` is the compute this run took to the reference's last loss (None: it did not get there, its first
     evaluation was lower, or the reference is a law). `decayed`: whether the loss was measured after the decay.
     """
@@ -32,6 +33,8 @@ class Compared:
     reference: float | None
     own_for_reference: float | None
     before: bool = False
+    more_than: float | None = None
+    less_than: float | None = None
 
     @property
     def multiplier(self) -> float | None:
@@ -51,8 +54,8 @@ def against_run(runs: Sequence[Curve], reference: str) -> list[Compared]:
     """Compare every other run with the one named `reference`, or whose name starts so.
 
     The reference's path is its lowest validation loss so far against FLOP, interpolated between evaluations in
-    logarithms. Raises UsageFault when no run or several are so named, or it is the
-    only one; BadInput when it was evaluated once.
+    logarithms; one evaluation is a path of one point. Raises UsageFault when no run or several are so named, or it is
+    the only one.
     """
     named = [curve for curve in runs if curve.run == reference] or [
         curve for curve in runs if curve.run.startswith(reference)
@@ -62,16 +65,23 @@ def against_run(runs: Sequence[Curve], reference: str) -> list[Compared]:
         how = "the only run" if len(named) == 1 else f"the name of {'more than one' if named else 'no'} run"
         raise UsageFault(f"--reference {reference!r} is {how}; there are {there}")
     base = named[0]
-    flops, losses = _path(base)
-    if len(losses) < 2:
-        raise BadInput(f"run {base.run!r} has one evaluation; a reference needs several on its way (gpt2 train "
-                       "--eval-every), or compare with a law")  # fmt: skip
-    return [
-        _compared(curve, reached(flops, losses, _last_loss(curve)), reached(*_path(curve), float(losses.min())),
-                  bool(_last_loss(curve) > losses[0]))
-        for curve in runs
-        if curve is not base
-    ]  # fmt: skip
+    return [_beside(curve, *_path(base)) for curve in runs if curve is not base]
+
+
+def evaluations_of(runs: Sequence[Curve], reference: str) -> int:
+    """Return how many evaluations the path of the run named `reference` has; against_run() knows it."""
+    return next(len(_path(curve)[0]) for curve in sorted(runs, key=lambda curve: curve.run != reference)
+                if curve.run.startswith(reference))  # fmt: skip
+
+
+def _beside(curve: Curve, flops: np.ndarray, losses: np.ndarray) -> Compared:
+    last = _last_loss(curve)
+    found, own = reached(flops, losses, last), reached(*_path(curve), float(losses.min()))
+    if found is not None:
+        return _compared(curve, found, own)
+    if last > losses[0]:
+        return replace(_compared(curve, None, own), before=True, less_than=float(flops[0]))
+    return replace(_compared(curve, None, own), more_than=float(flops[-1]))
 
 
 def against_law(runs: Sequence[Curve], law: Surface) -> list[Compared]:
@@ -95,13 +105,13 @@ def reached(flops: np.ndarray, loss: np.ndarray, target: float) -> float | None:
     return float(flops[after - 1] * (flops[after] / flops[after - 1]) ** share)
 
 
-def _compared(curve: Curve, reference: float | None, own: float | None, before: bool = False) -> Compared:
+def _compared(curve: Curve, reference: float | None, own: float | None) -> Compared:
     last = curve.evaluations[-1]
     tokens = last["tokens"]
     known = isinstance(tokens, int | float) and not isinstance(tokens, bool)
     return Compared(
         curve.run, curve.n_params, float(tokens) if known else None, float(_path(curve)[0][-1]), _last_loss(curve),
-        last.get("lr_phase") == "done", reference, own, before,
+        last.get("lr_phase") == "done", reference, own,
     )  # fmt: skip
 
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gpt2cli.errors import BadInput, counted
 from gpt2cli.scaling.curves import Curve
-from gpt2cli.scaling.separable import Problem, Separable
+from gpt2cli.scaling.separable import Answer, Problem, Separable, interval_of
+from gpt2cli.scaling.separable import Shape as Basis
 
-_Predict = Callable[[np.ndarray], np.ndarray]
 FORMS = {"power": "E + A x^-alpha", "exponential": "E + A exp(-x/tau)"}
 HELD_OUT = 0.2
 """Last share of the points that choose the form."""
 LEAST_POINTS = 8
+_FREE = 3
+"""Values that a fit takes from the points: E, A, and alpha or tau."""
 _LEAST_LOSS, _MOST = 1e-9, 1e40
 _POWERS = (0.01, 4.0)
 _TAUS = (0.02, 20.0)
@@ -45,24 +47,28 @@ class Shape:
 
 @dataclass(frozen=True)
 class CurveFit:
-    """A fitted curve: form, parameters, hold-out error of each form (rms, share of the loss), values asked for."""
+    """A fitted curve: form, parameters and intervals, hold-out error of each form (rms, share of the loss), answers."""
 
     run: str
     form: str
     parameters: dict[str, float]
+    intervals: dict[str, tuple[float, float] | None]
     holdout: dict[str, float]
     rms: float
     points: int
     x_range: tuple[float, float]
-    answers: tuple[tuple[float, float], ...]
+    answers: tuple[Answer, ...]
     shape: Shape | None
     warnings: tuple[str, ...]
 
 
-def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequence[float]) -> CurveFit:
+def fit_curve(
+    curve: Curve, split: str, axis: str, form: str | None, at: Sequence[float], resamples: int = 0, seed: int = 0
+) -> CurveFit:
     """Fit one run's losses on `split` ("val" or "train") against `axis` ("steps", "tokens" or "flops").
 
-    Records of the warm-up are left out. Raises BadInput for fewer than LEAST_POINTS points.
+    Records of the warm-up are left out. Intervals are percentiles of refits to the fitted curve with its residuals in
+    another order, see _redrawn. Raises BadInput for fewer than LEAST_POINTS points.
     """
     records = curve.evaluations if split == "val" else curve.steps
     phases = [str(record.get("lr_phase")) for record in records]
@@ -78,13 +84,24 @@ def fit_curve(curve: Curve, split: str, axis: str, form: str | None, at: Sequenc
                        f"warm-up; a curve needs {LEAST_POINTS}")  # fmt: skip
     holdout = {name: _holdout(name, x, y) for name in FORMS}
     chosen = form or min(holdout, key=lambda name: holdout[name])
-    best, predict = _fitted(chosen, x, y)
+    problem, shape_at = _problem(chosen, x, y)
+    best = problem.fit()
+    drawn = _redrawn(problem, best, resamples, seed)
+    names = [_parameters(chosen, one, float(x[-1])) for one in (best, *drawn)]
+
+    def answer(value: float) -> Answer:
+        found = [float(problem.predict(one, shape_at(np.array([value])))[0]) for one in (best, *drawn)]
+        return Answer(value, found[0], interval_of(found[1:]))
+
+    def predict(values: np.ndarray) -> np.ndarray:
+        return problem.predict(best, shape_at(values))
+
     rms = float(np.sqrt(np.mean((predict(x) / y - 1) ** 2)))
     found = shape_of(x, y)
     said = _warnings(curve.run, phases, x, best, chosen, found, at)
-    return CurveFit(curve.run, chosen, _parameters(chosen, best, float(x[-1])), holdout, rms, len(x),
-                    (float(x[0]), float(x[-1])), tuple((value, float(predict(np.array([value]))[0])) for value in at),
-                    found, tuple(said))  # fmt: skip
+    intervals = {name: interval_of([entry[name] for entry in names[1:]]) for name in names[0]}
+    return CurveFit(curve.run, chosen, names[0], intervals, holdout, rms, len(x), (float(x[0]), float(x[-1])),
+                    tuple(answer(value) for value in at), found, tuple(said))  # fmt: skip
 
 
 def shape_of(x: np.ndarray, y: np.ndarray) -> Shape | None:
@@ -115,25 +132,42 @@ def _standard_error(y: np.ndarray) -> float:
     return float(np.sqrt((residuals**2).sum() / (len(y) - 2) / len(y)))
 
 
-def _fitted(form: str, x: np.ndarray, y: np.ndarray) -> tuple[Separable, _Predict]:
+def _redrawn(problem: Problem, best: Separable, resamples: int, seed: int) -> list[Separable]:
+    """Refit the fitted curve with its relative residuals drawn anew, in blocks of neighbours.
+
+    Losses near each other err alike, so single residuals would promise too much; M^(1/3) is the usual length of a
+    block. Residuals are widened for the three values that the fit took.
+    """
+    fitted = problem.predict(best, problem.shape)
+    count = len(fitted)
+    residuals = (problem.y / fitted - 1) * math.sqrt(count / (count - _FREE))
+    length = max(1, round(count ** (1 / 3)))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    blocks = -(-count // length)
+    firsts = generator.integers(0, count, size=(resamples, blocks))
+    index = (firsts[:, :, None] + np.arange(length)).reshape(resamples, blocks * length)[:, :count] % count
+    return [replace(problem, y=fitted * (1 + residuals[row])).fit(best.theta) for row in index]
+
+
+def _problem(form: str, x: np.ndarray, y: np.ndarray) -> tuple[Problem, Callable[[np.ndarray], Basis]]:
+    """Return the least-squares problem of relative errors, and the form's shape at any x."""
     last = float(x[-1])
 
-    def shape_at(values: np.ndarray) -> _Predict:
+    def shape_at(values: np.ndarray) -> Basis:
         scaled = values / last
         if form == "power":
             return lambda theta: np.exp(-theta[:, :1] * np.log(scaled))
         return lambda theta: np.exp(-scaled / np.exp(theta[:, :1]))
 
     low, high = _POWERS if form == "power" else (math.log(_TAUS[0]), math.log(_TAUS[1]))
-    problem = Problem(y, 1 / y**2, shape_at(x), (low,), (high,), least_floor=0.0)
-    best = problem.fit()
-    return best, lambda values: problem.predict(best, shape_at(values))
+    return Problem(y, 1 / y**2, shape_at(x), (low,), (high,), least_floor=0.0), shape_at
 
 
 def _holdout(form: str, x: np.ndarray, y: np.ndarray) -> float:
     cut = max(4, round((1 - HELD_OUT) * len(x)))
-    _, predict = _fitted(form, x[:cut], y[:cut])
-    return float(np.sqrt(np.mean((predict(x[cut:]) / y[cut:] - 1) ** 2)))
+    problem, shape_at = _problem(form, x[:cut], y[:cut])
+    foretold = problem.predict(problem.fit(), shape_at(x[cut:]))
+    return float(np.sqrt(np.mean((foretold / y[cut:] - 1) ** 2)))
 
 
 def _parameters(form: str, best: Separable, last: float) -> dict[str, float]:

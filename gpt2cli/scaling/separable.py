@@ -6,7 +6,7 @@ cell, finds the one answer without a start. Where floor and amplitude are fixed 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,28 @@ _COARSE = {1: 400, 2: 60}
 _FINE = 9
 _ROUNDS, _NEAR_ROUNDS = 40, 20
 _SHRINK = 0.5
+
+
+LEVEL = 0.95
+"""Nominal share of percentile intervals."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The fitted value at `x`, with its interval (None: no resamples)."""
+
+    x: float
+    value: float
+    interval: tuple[float, float] | None
+
+
+def interval_of(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the percentile interval of one value per resample; None of none."""
+    if not values:
+        return None
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(values, [tail, 100 - tail], method="inverted_cdf")
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)

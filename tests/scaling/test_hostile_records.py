@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from gpt2cli.scaling.critical_batch import FIELDS, measured
 from gpt2cli.scaling.curve_fit import fit_curve
 from gpt2cli.scaling.curves import read_drawable
 from gpt2cli.scaling.laws import PUBLISHED
+from gpt2cli.scaling.plot_noise import draw_noise, noise_curves, noise_text
 from gpt2cli.scaling.saved import known_law
 
 STEP = {"run": "r", "step": 1, "tokens": 10, "flops": 60.0, "loss_nats": 3.0, "lr": 0.1, "lr_phase": "stable",
@@ -62,12 +64,14 @@ def read_everything(path: str) -> list[Callable[[], Any]]:
     def curves() -> None:
         for curve in read_drawable([path], Silent()).curves:
             for split, axis in (("val", "steps"), ("train", "flops"), ("train", "tokens")):
-                fit_curve(curve, split, axis, None, [100.0])
+                fit_curve(curve, split, axis, None, [100.0], 3)
 
     return [
         capability,
         curves,
         lambda: measured([path], 10, Silent()),
+        lambda: measured([path], None, Silent()),
+        lambda: noise_curves(read_drawable([path], Silent()).curves, "tokens"),
         lambda: against_run(read_runs([path], Silent()), "r"),
         lambda: against_law(read_runs([path], Silent()), law),
     ]
@@ -84,6 +88,30 @@ def test_only_our_errors_escape(tmp_path: Path, draws: list[tuple[str, str, Any]
             question()
         except Gpt2Error as error:
             assert str(error) and "\n" not in str(error)
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=60, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(st.tuples(st.integers(0, 11), st.sampled_from([*FIELDS, "step", "tokens", "flops", "loss_nats"]),
+                          NONSENSE | st.floats(-1e3, 1e300)), min_size=1, max_size=5),
+       st.sampled_from(["tokens", "steps", "flops"]))  # fmt: skip
+def test_measurements_of_noise_that_are_none(tmp_path: Path, draws: list[tuple[int, str, Any]], axis: str) -> None:
+    """What is no measurement is named; all else is a picture and a finite or missing ratio."""
+    rows = [{**STEP, "step": i, "tokens": 10 * i, "flops": 60.0 * i} for i in range(1, 13)]
+    for place, name, value in draws:
+        rows[place][name] = value
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(encode_record("gpt2.step", row) for row in rows))
+    try:
+        for found in measured([str(path)], None, Silent()):
+            assert found.noise_scale is None or 0 < found.noise_scale < math.inf
+        curves = noise_curves(read_drawable([str(path)], Silent()).curves, axis)
+        assert noise_text(curves, axis, 60, 20)
+        if len(draws) == 1:
+            draw_noise(curves, io.BytesIO(), "png", axis=axis)
+    except Gpt2Error as error:
+        assert str(error) and "\n" not in str(error)
 
 
 def test_undamaged_records_answer(tmp_path: Path) -> None:
