@@ -1,6 +1,6 @@
 """Answers by generation: prompts are continued, filtered and compared, item for item as lm-evaluation-harness does.
 
-Items of a block are generated in the order of their prompts' lengths, since equally long ones are read together.
+Items of a block are generated in the order of their prompts' lengths: the rows of a batch are about equally long.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ from tiny_models import lively_model, small_vocabulary
 
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.weights import load_model
+from gpt2cli.reporter import Silent
 from gpt2cli.sampling.context import read_prompt
 from gpt2cli.sampling.decoding import Decoding
 from gpt2cli.sampling.generate import Generator
+from gpt2cli.sampling.producer import tell_speculation
 from gpt2cli.sampling.proposals import PromptLookup
 from gpt2cli.sampling.row import Row, Sample
 from gpt2cli.sampling.speculative import Speculation, Speculator, Tally
@@ -160,3 +162,17 @@ def test_the_tally_says_whether_it_paid() -> None:
     assert tally.tokens_each == 3.0
     assert tally.speedup == pytest.approx(1.5)
     assert Tally().speedup is None
+
+
+@pytest.mark.parametrize(("tally", "words"), [
+    (Tally(verifications=10, proposed=40, accepted=20, tokens=30, seconds=2.0, plain_steps=[0.1]),
+     "20 of 40 proposed tokens accepted, 3.0 tokens a verification: about 1.5 times as fast as without it"),
+    (Tally(verifications=10, proposed=40, accepted=2, tokens=12, seconds=2.4, plain_steps=[0.1]),
+     "2 of 40 proposed tokens accepted, 1.2 tokens a verification: it did not pay, plain decoding would have been "
+     "about 2.0 times as fast"),
+    (Tally(), "nothing was proposed; without it the same is made with less ado"),
+])
+def test_what_speculation_brought_is_said_plainly(tally: Tally, words: str) -> None:
+    reporter = Silent()
+    tell_speculation(tally, reporter)
+    assert reporter.notes == [f"speculation: {words}"]
