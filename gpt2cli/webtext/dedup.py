@@ -98,17 +98,6 @@ def dedup(
         reporter.note(f"{tally.line()}, {counted(duplicates.clusters, 'cluster')}")
 
 
-def sign_input(path: str | os.PathLike[str], out: str, config: DedupConfig, force: bool, reporter: Reporter) -> None:
-    """Write the signature file of one input (`-`: stdin) to `out` (`-`: stdout): what dedup makes of it first."""
-    name = display_name(path)
-    with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(temporary_space())
-        file = stack.enter_context(open_output(out, force=force, binary=True))
-        facts = sign(input_lines(path, reporter), name, file, config.profile, workers=config.jobs,
-                     memory=config.memory, scratch=scratch, reporter=reporter)
-    reporter.note(f"dedup: {counted(facts.documents, 'signature')}")
-
-
 def _sources(inputs: Paths | Iterator[bytes], scratch: Path, reporter: Reporter) -> list[_Source]:
     if isinstance(inputs, Iterator):
         return [_Source("the documents", scratch / "documents.zst", inputs)]
