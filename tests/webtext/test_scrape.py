@@ -45,18 +45,21 @@ def test_all_steps_equal_the_steps_in_a_pipe(gpt2: Gpt2, bash: Callable[..., Any
                      cwd=tmp_path, check=True)
         options = " ".join(FETCHING)
         script = (f"gpt2 webtext-scrape links RS.zst | gpt2 webtext-scrape fetch --work w2 {options} | "
-                  "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape dedup --profile exact -o piped.jsonl.zst")
+                  "gpt2 webtext-scrape extract --work w2 | gpt2 webtext-scrape filter | "
+                  "gpt2 webtext-scrape dedup --profile exact -o piped.jsonl.zst")
         piped = bash(script, tmp_path)
         assert piped.returncode == 0, piped.stderr.decode()
     documents = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "whole.jsonl.zst").read_bytes())
     assert (tmp_path / "piped.jsonl.zst").read_bytes() == (tmp_path / "whole.jsonl.zst").read_bytes()
     found = records(documents)
     assert [record["schema"] for record in found] == ["gpt2.document/1"] * 9
+    assert {record["language"] for record in found} == {"en"}
     assert [record["karma"] for record in found] == [3, 4, 5, 6, 7, 8, 9, 10, 11]
     summary = whole.stderr.decode()
     assert "links: read 15, kept 13, dropped 2 (1 karma below 3, 1 malformed line)" in summary
     assert "fetch: read 13, kept 12, dropped 1 (1 http_error)" in summary
     assert "extract: read 12, kept 12, dropped 0" in summary
+    assert "filter: read 12, kept 12, dropped 0" in summary
     assert "dedup: read 12, kept 9, dropped 3 (3 exact duplicate)" in summary
     reasons = [record["reason"] for record in records((tmp_path / "rejects.jsonl").read_bytes())]
     assert sorted(reasons) == ["exact duplicate"] * 3 + ["http_error", "karma below 3", "malformed line"]
