@@ -136,6 +136,16 @@ def test_wrong_words(gpt2_here: Callable[..., Any], model_directory: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_kind_by_the_environment(gpt2_here: Callable[..., Any], model_directory: Path, tmp_path: Path,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2_EXPORT_TO", "openai")
+    gpt2_here("export", model_directory, "-o", tmp_path / "x", check=True)
+    monkeypatch.setenv("GPT2_IMPORT_FROM", "llm.c")
+    wrong = gpt2_here("import", tmp_path / "x", "-o", tmp_path / "y")
+    assert wrong.returncode == 2 and b"of kind llm.c" in wrong.stderr
+    gpt2_here("import", tmp_path / "x", "--from", "openai", "-o", tmp_path / "y", check=True)
+
+
 def test_no_model(gpt2_here: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GPT2_MODEL", raising=False)
