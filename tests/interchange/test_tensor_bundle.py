@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2cli.errors import BadInput, Gpt2Error
+from gpt2cli.interchange.crc32c import masked_crc32c
 from gpt2cli.interchange.leveldb_table import read_table, varint, write_table
 from gpt2cli.interchange.tensor_bundle import BundleReader, data_path, index_path, write_bundle
 
@@ -116,6 +117,21 @@ def test_nonsense_in_an_entry(prefix: Path, value: bytes, message: str) -> None:
 def test_nonsense_in_the_header(prefix: Path, header: bytes, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         BundleReader(rewritten(prefix, {b"": header}))
+
+
+def test_tensors_in_several_data_files(tmp_path: Path) -> None:
+    """As a Saver with sharded=True leaves them: the header counts the files, each entry names its own."""
+    prefix = tmp_path / "m"
+    first, second = np.arange(4, dtype="<f4"), np.arange(4, 8, dtype="<f4")
+    entries = [(b"", b"\x08\2")]
+    for shard, (name, array) in enumerate(((b"a", first), (b"b", second))):
+        data_path(prefix, shard, 2).write_bytes(bytes(8) + array.tobytes())
+        crc = masked_crc32c(array.tobytes()).to_bytes(4, "little")
+        entries.append((name, entry(offset=8).replace(b"\x35\0\0\0\0", b"\x18" + varint(shard) + b"\x35" + crc)))
+    index_path(prefix).write_bytes(write_table(entries))
+    reader = BundleReader(prefix)
+    assert [path.name for path in reader.paths()] == ["m.index", "m.data-00000-of-00002", "m.data-00001-of-00002"]
+    assert np.array_equal(reader.read("a"), first) and np.array_equal(reader.read("b"), second)
 
 
 def test_no_header_and_no_utf8(prefix: Path) -> None:
