@@ -61,11 +61,11 @@ def drawing_options() -> Decorator:
                      help="Draw from tokens at least P times as probable as the most probable."),
         click.option("--typical-p", type=Real(0, 1, min_open=True), metavar="P",
                      help="Draw from the tokens of the most typical surprise that together have probability P."),
-        click.option("--repetition-penalty", type=Real(0, min_open=True), default=1.0, show_default=True, metavar="X",
+        click.option("--repetition-penalty", type=Real(0.01, 100), default=1.0, show_default=True, metavar="X",
                      help="Above 1: tokens of the prompt and the text become less probable."),
-        click.option("--presence-penalty", type=Real(), default=0.0, show_default=True, metavar="X",
+        click.option("--presence-penalty", type=Real(-100, 100), default=0.0, show_default=True, metavar="X",
                      help="Taken off the logit of every token that was made before."),
-        click.option("--frequency-penalty", type=Real(), default=0.0, show_default=True, metavar="X",
+        click.option("--frequency-penalty", type=Real(-100, 100), default=0.0, show_default=True, metavar="X",
                      help="Taken off a token's logit for each time it was made before."),
         seed_option("Seed; sample i of prompt j draws from its own stream."),
     )
@@ -75,7 +75,7 @@ def search_options() -> Decorator:
     """Other ways to decode than token by token."""
     return _all(
         click.option("--beams", type=Count(1), metavar="N", help="Beam search of width N for the most probable text."),
-        click.option("--length-penalty", type=Real(), metavar="X",
+        click.option("--length-penalty", type=Real(-10, 10), metavar="X",
                      help="A beam scores its log-probability over its length to the power X; default 1."),
         click.option("--early-stopping", type=click.Choice(EARLY_STOPPING), default=None,
                      help="Whether beam search ends once N beams are finished; never: search on till none can win."),

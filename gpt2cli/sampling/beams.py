@@ -7,6 +7,7 @@ summed log-probability over its length to the power of the length penalty.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from gpt2cli.sampling.logprobs import TokenLogprob, token_logprobs
 from gpt2cli.sampling.row import Row, Sample
 from gpt2cli.tokens.encode import Encoder
 
-_NEVER = -1e9
+_NEVER = -math.inf
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ class _Search:
         tokens = (places % scores_WV.shape[1]).tolist()
         candidates = self._extended(logits_WV, parents, tokens)
         ends = torch.tensor([length >= self._limit or self._ends(candidate) for candidate in candidates])
-        going = (totals + ends.float() * _NEVER).topk(width).indices
+        open_scores = totals.masked_fill(ends, _NEVER)
+        going = open_scores.topk(width).indices
         self._finish(totals, ends, candidates, length)
         self._running = [candidates[index] for index in going.tolist()]
-        self._running_scores = (totals + ends.float() * _NEVER)[going]
+        self._running_scores = open_scores[going]
         self._improvable = self._improvable and self._may_improve(length)
         enough = self._beams.early_stopping == "yes" and bool(self._is_finished.all())
         self.going = self._improvable and not enough and not bool(ends.all())
@@ -125,8 +127,7 @@ class _Search:
         ended = ends & (torch.arange(2 * width) < width)
         full = self._beams.early_stopping == "yes" and bool(self._is_finished.all())
         scores = totals / length**self._beams.length_penalty
-        scores = scores + (float(full) + float(not self._improvable)) * _NEVER + (~ended) * _NEVER
-        merged = torch.cat([self.finished_scores, scores])
+        merged = torch.cat([self.finished_scores, scores.masked_fill(~ended | full | (not self._improvable), _NEVER)])
         best = merged.topk(width).indices
         pool = [*self.finished, *candidates]
         self.finished = [pool[index] for index in best.tolist()]

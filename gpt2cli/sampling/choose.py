@@ -5,12 +5,14 @@ Shapes: B rows, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gpt2cli.errors import BadInput
 from gpt2cli.sampling.decoding import Decoding
 from gpt2cli.sampling.filters import apply_filters
 from gpt2cli.sampling.penalties import penalise_counts, penalise_repetition
@@ -54,8 +56,11 @@ class Chooser:
         return draw_filtered(scores_BV, self.decoding, [row.stream for row in rows])
 
     def scores(self, logits_BV: Tensor, rows: Sequence[Said]) -> Tensor:
-        """Return fp32 logits after penalties and bans, before temperature and filters."""
+        """Return fp32 logits after penalties and bans, before temperature and filters. BadInput: not finite."""
         logits_BV = logits_BV[:, : self.n_vocab].float()
+        if not math.isfinite(float(logits_BV.sum())):
+            raise BadInput("the model's logits are not finite: its weights are damaged, or its numbers too large for "
+                           "the dtype; --dtype fp32 tells which")
         if self.decoding.penalised:
             logits_BV = torch.stack([self._penalise(logits, row) for logits, row in zip(logits_BV, rows, strict=True)])
         young = [index for index, row in enumerate(rows) if len(row.made) < self.decoding.min_tokens]

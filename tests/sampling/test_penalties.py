@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor
 
+from gpt2cli.errors import BadInput
 from gpt2cli.sampling.choose import Chooser
 from gpt2cli.sampling.decoding import Decoding
 from gpt2cli.sampling.penalties import penalise_counts, penalise_repetition
@@ -60,3 +61,12 @@ def test_greedy_takes_the_best_that_is_left() -> None:
     best, second = LOGITS.topk(2).indices.tolist()
     chooser = Chooser(Decoding(temperature=0.0, presence_penalty=50.0), 100, 99)
     assert chooser.choose(LOGITS.expand(2, -1), [Text([], []), Text([], [best])]) == [best, second]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_refused(broken: float, temperature: float) -> None:
+    logits = LOGITS.clone()
+    logits[50] = broken
+    with pytest.raises(BadInput, match="not finite"):
+        Chooser(Decoding(temperature=temperature), 100, 99).choose(logits[None], [Text([], [])])

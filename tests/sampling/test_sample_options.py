@@ -104,7 +104,9 @@ def test_speculation_that_never_happened_says_so(gpt2_here: Callable, eager_to_e
     (("--beams", 2, "--prompt-lookup", 2), b"different ways"), (("--beams", 2, "--num-samples", 3), b"more beams"),
     (("--beams", 2, "--top-k", 3), b"draws nothing"), (("--min-tokens", 9), b"more than --max-tokens 6"),
     (("--prompt-file", "x"), b"give one of them"), (("--top-p", 0), b"--top-p"), (("--min-p", 1.5), b"--min-p"),
-    (("--repetition-penalty", 0), b"--repetition-penalty"), (("--temperature", "nan"), b"finite"),
+    (("--repetition-penalty", 0), b"--repetition-penalty"), (("--presence-penalty", 1e30), b"--presence-penalty"),
+    (("--frequency-penalty", -1e308), b"--frequency-penalty"), (("--beams", 2, "--length-penalty", 99), b"--length-"),
+    (("--temperature", "nan"), b"finite"),
 ])
 def test_what_means_nothing_is_a_usage_error(gpt2_here: Callable, eager_to_end: Path, options: tuple,
                                              words: bytes) -> None:
