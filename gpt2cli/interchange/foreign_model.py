@@ -91,7 +91,7 @@ def fitted(tensors: dict[str, Tensor], shape: ModelShape, source_bytes: int, nam
     source_bytes bounds what they may fill together, since a tensor in a pickle can claim to be larger than the file.
     Raises BadInput.
     """
-    if 4 * shape.n_layer > len(tensors):  # of the twelve that a layer has; before a network of a claimed billion layers is laid out
+    if 4 * shape.n_layer > len(tensors):  # a layer has twelve; looked at before a claimed billion of them is laid out
         raise BadInput(f"{name} holds {len(tensors)} tensors and claims {shape.n_layer} layers")
     sizes = tensor_sizes(shape, name)
     unknown = sorted(tensors.keys() - sizes.keys())
