@@ -12,10 +12,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from gpt2cli.errors import BadInput, UsageFault
 
 _PREFIX = "gpt2-dedup-"
+_HELD: set[BinaryIO] = set()
+
+
+def _let_go() -> None:
+    """Close the locks that a worker inherits: it may outlive a killed parent for a moment, whose lock must be free."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextlib.contextmanager
@@ -68,7 +80,11 @@ def _locked(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            _HELD.add(file)
+            try:
+                yield True
+            finally:
+                _HELD.discard(file)
 
 
 def _sweep(parent: Path) -> None:
