@@ -19,7 +19,8 @@ include $(PLAN)
 
 manifests = $(patsubst %,$(LADDER)/%/manifest.json,$(1))
 metrics = $(patsubst %,$(LADDER)/%/metrics.jsonl,$(1))
-FITTED := $(BRANCHES) $(filter-out $(HELD_OUT),$(RUNS))
+# Trunks count for their training curves: their last losses are of no decayed rate, and the fit leaves them out.
+FITTED := $(TRUNKS) $(BRANCHES) $(filter-out $(HELD_OUT),$(RUNS))
 
 # The longest runs stand first in the plan; those that nothing waits for would otherwise be left for the end.
 $(LADDER)/runs.done: $(call manifests,$(RUNS) $(TRUNKS) $(BRANCHES))
