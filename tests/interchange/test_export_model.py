@@ -115,7 +115,7 @@ def test_a_full_device(gpt2_here: Callable[..., Any], model_directory: Path, kin
 def test_a_disk_that_fills_up_leaves_nothing(model_directory: Path, tmp_path: Path, kind: str,
                                              bash: Callable[..., Any]) -> None:
     """A limit on the size of files is met in the middle of the weights."""
-    result = bash(f"ulimit -f 40; gpt2 export '{model_directory}' --to {kind} -o x", tmp_path)
+    result = bash(f"ulimit -f 40; gpt2 export '{model_directory}' -q --to {kind} -o x", tmp_path)
     assert result.returncode == 74, result.stderr
     assert result.stderr.count(b"\n") == 1 and b"Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
