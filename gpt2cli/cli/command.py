@@ -77,9 +77,24 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         if table not in COMMANDS:
             raise click.UsageError(f"{value}: [{table}] is no table of a gpt2 command", ctx)
     table = config.get(ctx.command.name or "", {})
-    known = {option.removeprefix("--").replace("-", "_"): param.name
-             for param in ctx.command.params if isinstance(param, click.Option) for option in param.opts}
-    unknown = [key for key in table if key.replace("-", "_") not in known]
+    known = _option_keys(ctx.command)
+    keys = {key.replace("-", "_"): key for key in table}
+    unknown = sorted(set(keys) - set(known) - _keys_of_verbs(ctx))
     if unknown:
-        raise click.UsageError(f"{value}: [{ctx.command.name}] has unknown key {unknown[0]!r}", ctx)
-    ctx.default_map = {str(known[key.replace("-", "_")]): entry for key, entry in table.items()}
+        raise click.UsageError(f"{value}: [{ctx.command.name}] has unknown key {keys[unknown[0]]!r}", ctx)
+    ctx.default_map = {known[key]: table[spelt] for key, spelt in keys.items() if key in known}
+
+
+def _option_keys(command: click.Command) -> dict[str, str]:
+    """Return the keys that a table may have for a command, and the parameter that each is of."""
+    return {option.removeprefix("--").replace("-", "_"): str(param.name)
+            for param in command.params if isinstance(param, click.Option) for option in param.opts}
+
+
+def _keys_of_verbs(ctx: click.Context) -> set[str]:
+    """Return the keys of all verbs of a command: they share its table, and each takes what it knows."""
+    root = ctx.find_root().command
+    name = ctx.command.name
+    command = root.get_command(ctx, name) if isinstance(root, click.Group) and name is not None else None
+    verbs = getattr(command, "verbs", {}).values()
+    return {key for one in (command, *verbs) if one is not None for key in _option_keys(one)}

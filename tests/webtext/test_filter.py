@@ -181,3 +181,14 @@ def test_only_usage_faults_escape_hostile_thresholds(tmp_path_factory: pytest.Te
             rule_set(["webtext"], **options)
         except UsageFault:
             continue
+
+
+def test_one_table_of_a_config_file_serves_every_step(gpt2_here: Gpt2, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "all.toml").write_text('[webtext-scrape]\nrules = "none"\nmin-karma = 9\ncontact = "https://e.org/"\n')
+    config = ("--config", tmp_path / "all.toml")
+    assert len(kept(gpt2_here("webtext-scrape", "filter", *config, input=jsonl(many(4)), check=True))) == 4
+    post = {"url": "http://e.com/", "score": 8, "created_utc": 1_507_000_000}
+    assert kept(gpt2_here("webtext-scrape", "links", *config, input=jsonl([post]), check=True)) == []
+    (tmp_path / "all.toml").write_text("[webtext-scrape]\nmin-karmas = 9\n")
+    refused = gpt2_here("webtext-scrape", "links", *config, input=jsonl([post]))
+    assert refused.returncode == 2 and b"unknown key 'min-karmas'" in refused.stderr
