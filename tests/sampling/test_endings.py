@@ -82,7 +82,7 @@ def test_beyond_the_context_the_model_is_given_the_last_half_again(model_directo
         assert sample.finish_reason == "length"
 
 
-@pytest.mark.parametrize("settings", [{"slide": True, "max_tokens": 100, "ignore_eot": True}, {"min_tokens": 5},
+@pytest.mark.parametrize("settings", [{"slide": True, "max_tokens": 70, "ignore_eot": True}, {"min_tokens": 5},
                                       {"repetition_penalty": 1.3, "frequency_penalty": 0.2}, {"logprobs": 1}], ids=str)
 def test_nothing_depends_on_the_batch_or_the_cache(eager_to_end: Path, settings: dict) -> None:
     """Prompts of five lengths in one batch, whose rows end and slide at different steps."""

@@ -194,7 +194,7 @@ def test_hostile_names_and_pickles_are_one_harmless_sentence(gpt2_here: Callable
     assert result.stderr.count(b"\n") == 1 and b"\x1b" not in result.stderr and b"\x07" not in result.stderr
     (hostile / "model.safetensors").rename(hostile / "pytorch_model.bin")
     result = gpt2_here("sample", hostile, *SHORT)
-    assert result.returncode == 2 and b"never read" in result.stderr
+    assert result.returncode == 2 and b"--allow-pickle" in result.stderr
 
 
 @pytest.mark.slow

@@ -56,11 +56,11 @@ def said(samples: list[Sample]) -> list[tuple]:
     return [(sample.ids, sample.text, sample.finish_reason) for sample in samples]
 
 
-@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("count", [1, 5])
 def test_greedy_text_is_the_same_with_any_draft(model: GPT2, near: GPT2, count: int) -> None:
     for draft in (model, near, lively_model(ModelShape(1, 1, 8, 40, 500), seed=9)):
         for settings in ({}, {"repetition_penalty": 1.3, "frequency_penalty": 0.3}):
-            fast, plain, tally = both(model, Speculation(count, draft), Decoding(40, 0.0, **settings))
+            fast, plain, tally = both(model, Speculation(count, draft), Decoding(25, 0.0, **settings))
             assert said(fast) == said(plain)
             assert 0 <= tally.accepted <= tally.proposed
             if draft is model:
@@ -72,7 +72,7 @@ def test_greedy_text_is_the_same_with_any_draft(model: GPT2, near: GPT2, count: 
     {"top_k": 3, "min_tokens": 5, "stop": ("e",)},
 ], ids=str)
 def test_prompt_lookup_changes_no_text_at_any_temperature(model: GPT2, settings: dict) -> None:
-    fast, plain, tally = both(model, Speculation(6), Decoding(**{"max_tokens": 45, "seed": 2, **settings}))
+    fast, plain, tally = both(model, Speculation(6), Decoding(**{"max_tokens": 30, "seed": 2, **settings}))
     assert said(fast) == said(plain)
     assert tally.verifications > 0
 
@@ -114,7 +114,7 @@ def test_draws_of_a_draft_have_the_models_distribution(model: GPT2, near: GPT2, 
     prompt = read_prompt(0, b"The", ENCODER, 64, 5)
     wanted = exact_distribution(model, prompt.ids, decoding.top_k or 0, 5, 1.5)
     speculator = Speculator(model, ENCODER, decoding, Speculation(2, draft, plain_steps=1))
-    n = 600
+    n = 400
     texts = [tuple(speculator.sample(prompt, number).ids) for number in range(n)]
     assert set(texts) <= set(wanted)
     probabilities = np.array(list(wanted.values()))
