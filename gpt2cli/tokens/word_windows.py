@@ -28,6 +28,15 @@ def window_sums(values: np.ndarray, starts: np.ndarray, factors: np.ndarray) -> 
     return total
 
 
+def running_sums(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return window_sums for the windows that begin at every word, of uint64 values [words, at least n]."""
+    count = len(values) - len(factors) + 1
+    total: np.ndarray = values[:count] * factors[0]
+    for offset, factor in enumerate(factors[1:], 1):
+        total += values[offset : offset + count] * factor
+    return total
+
+
 def mixed(numbers: np.ndarray) -> np.ndarray:
     """Return uint64 numbers whose every bit depends on all of `numbers`' (the finaliser of splitmix64, a bijection)."""
     mix = numbers ^ (numbers >> np.uint64(30))

@@ -12,7 +12,7 @@ from gpt2cli.tokens.word_windows import mixed
 from gpt2cli.webtext.dedup_profiles import DedupProfile
 from gpt2cli.webtext.shingles import Shingler
 
-BLOCK = 2048
+BLOCK = 1024
 """Shingles that go through all permutations at once, so that what is computed on stays in the cache."""
 _EMPTY = np.uint32(0xFFFFFFFF)
 
@@ -26,7 +26,7 @@ class MinHasher:
         drawn = mixed(np.arange(1, 2 * profile.values + 1, dtype=np.uint64))
         self._factors = (drawn[: profile.values, None] >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
         self._offsets = (drawn[profile.values :, None] >> np.uint64(32)).astype(np.uint32)
-        self._work = np.empty((profile.values, BLOCK), dtype=np.uint32)
+        self._work = np.empty(profile.values * BLOCK, dtype=np.uint32)
 
     def signature(self, text: str) -> np.ndarray | None:
         """Return a text's signature, uint32 [values]; None for a text without words."""
@@ -39,7 +39,7 @@ class MinHasher:
             values = (block >> np.uint64(32)).astype(np.uint32)
             for at in range(0, len(values), BLOCK):
                 part = values[None, at : at + BLOCK]
-                work = self._work[:, : part.shape[1]]
+                work = self._work[: self._profile.values * part.shape[1]].reshape(self._profile.values, -1)
                 np.multiply(part, self._factors, out=work)
                 np.add(work, self._offsets, out=work)
                 np.minimum(least, work.min(axis=1), out=least)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpt2cli.tokens.word_windows import mixed, multipliers, window_sums
+from gpt2cli.tokens.word_windows import mixed, multipliers, running_sums
 from gpt2cli.tokens.words import words_of
 
 SLICE = 1 << 20
@@ -84,8 +84,7 @@ class Shingler:
             values = np.concatenate([tail, self._hashes.of(words)])
             if len(values) >= self._n:
                 found = True
-                starts = np.arange(len(values) - self._n + 1)
-                yield mixed(window_sums(values, starts, self._factors))
+                yield mixed(running_sums(values, self._factors))
             tail = values[max(0, len(values) - self._n + 1) :]
         if not found and len(tail):
             # The number of words is mixed in: "a b" is no part of a longer text's shingle
