@@ -43,7 +43,7 @@ def command(console: Console, model: str | None, dtype: str, device: str, thread
     """Continue a prompt, or write from nothing.
 
     MODEL is a run, a checkpoint or a Hugging Face GPT-2 directory; default $GPT2_MODEL, else the newest run under
-    runs/. The prompt is --prompt, else standard input as one prompt without its final newline, else end-of-text.
+    runs/. The prompt is --prompt or --prompt-file, else standard input without its final newline, else end-of-text.
     """
     _check(options, output)
     from gpt2cli.records.streams import open_output
