@@ -26,6 +26,15 @@ class Gpt2Command(click.Command):
                          help="Say every option's value and where it came from."),
         ]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an option's variable is the prefix and its long name, whatever its parameter is called here."""
+        prefix = ctx.auto_envvar_prefix
+        for param in self.params:
+            long = next((name for name in param.opts if name.startswith("--")), None)
+            if prefix and long and param.envvar is None and isinstance(param, click.Option):
+                param.envvar = f"{prefix}_{long.removeprefix('--')}".replace("-", "_").upper()
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the callback with a Console that is taken away at the end."""
         console = Console(f"gpt2 {self.name}", quiet=ctx.meta.get("gpt2.quiet", False))

@@ -17,7 +17,7 @@ KINDS = ("gguf", "ctranslate2", "onnx", "openai", "llm.c")
 
 @click.command("export", cls=Gpt2Command, short_help="A model in another program's files.")
 @click.argument("model", required=False, metavar="[MODEL]", envvar="GPT2_MODEL", type=AnyPath())
-@click.option("--to", "kind", type=click.Choice(KINDS), required=True, envvar="GPT2_EXPORT_TO",
+@click.option("--to", "kind", type=click.Choice(KINDS), required=True,
               help="For llama.cpp; CTranslate2; onnxruntime; OpenAI's TensorFlow code; llm.c.")
 @click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), default="fp32", show_default=True,
               help="Type of the matrices: gguf and ctranslate2 take all (int8 is GGUF's Q8_0), llm.c fp32 and bf16, "

@@ -17,7 +17,7 @@ KINDS = ("openai", "huggingface", "llm.c", "nanogpt")
 
 @click.command("import", cls=Gpt2Command, short_help="Another program's model to a checkpoint.")
 @click.argument("path", type=AnyPath())
-@click.option("--from", "kind", type=click.Choice(KINDS), default=None, envvar="GPT2_IMPORT_FROM",
+@click.option("--from", "kind", type=click.Choice(KINDS), default=None,
               help="What PATH holds; told by its content when not given.")
 @click.option("--vocab", default=None, type=AnyPath(), metavar="FILE|DIR",
               help="The vocabulary it was trained with; default the one beside it, or GPT-2's where the ids are its.")

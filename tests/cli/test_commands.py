@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 import pytest
+from in_process import gpt2_here as gpt2_here
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.main import COMMANDS, GROUPS, gpt2
@@ -49,3 +53,21 @@ def test_help_goes_to_stdout_and_misuse_to_stderr(name: str, gpt2) -> None:
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert refused.stderr.startswith(f"gpt2 {name}: ".encode())
     assert refused.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "value", "said"),
+    [
+        (("vocab",), "GPT2_VOCAB_EXPORT", "tiktoken", "kind = 'tiktoken' (environment)"),
+        (("pack", "nowhere", "-o", "none"), "GPT2_PACK_PACK", "best-fit", "method = 'best-fit' (environment)"),
+        (("fit-scaling", "plan", "--size", "small", "--flops-per-second", "1e15"), "GPT2_FIT_SCALING_D", "3B",
+         "tokens = 3000000000 (environment)"),
+    ],
+)
+def test_an_options_variable_is_named_as_the_option(
+    gpt2_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], variable: str, value: str,
+    said: str,
+) -> None:
+    """Whatever the parameter is called in the code: GPT2_COMMAND_OPTION, as gpt2(1) says."""
+    monkeypatch.setenv(variable, value)
+    assert said in gpt2_here(*words, "-v").stderr.decode()
