@@ -157,7 +157,10 @@ def _document(line: bytes, where: str, skipped: dict[str, int]) -> Record | None
 
 def _is_unicode(value: Any) -> bool:
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+        try:
+            return value.isascii() or bool(value.encode())
+        except UnicodeEncodeError:
+            return False
     if isinstance(value, dict):
         return all(_is_unicode(name) and _is_unicode(entry) for name, entry in value.items())
     return not isinstance(value, list) or all(map(_is_unicode, value))

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, encode_record, read_records
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.dedup import DedupConfig, dedup
-from gpt2cli.webtext.extract import ExtractConfig, extract_documents
-from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
 from gpt2cli.webtext.judge_links import Link, LinkConfig
 from gpt2cli.webtext.links import link_records, select_links
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.urls import UrlFault, clean_url
 
 if TYPE_CHECKING:
-    from gpt2cli.webtext.rule_set import RuleSet  # which loads CLD2 and a tokenizer
+    # What a step loads (aiohttp, CLD2, a tokenizer) is loaded when it runs: the others begin the sooner.
+    from gpt2cli.webtext.dedup import DedupConfig
+    from gpt2cli.webtext.extract import ExtractConfig
+    from gpt2cli.webtext.fetch import FetchConfig
+    from gpt2cli.webtext.rule_set import RuleSet
 
 Paths = Sequence[str | os.PathLike[str]]
 
@@ -63,12 +64,16 @@ class Steps:
 
     def fetch(self, links: Sequence[Link], config: FetchConfig) -> Iterator[Record]:
         """Yield gpt2.page/1 fields for the links."""
+        from gpt2cli.webtext.fetch import fetch_pages
+
         tally = self.new_tally("fetch")
         yield from fetch_pages(links, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def extract(self, pages: Iterator[Record], config: ExtractConfig) -> Iterator[Record]:
         """Yield gpt2.document/1 fields for the pages."""
+        from gpt2cli.webtext.extract import extract_documents
+
         tally = self.new_tally("extract")
         yield from extract_documents(pages, config, tally, self._reporter)
         self._reporter.note(tally.line())
@@ -91,6 +96,8 @@ class Steps:
 
     def dedup(self, inputs: Paths | Iterator[bytes], sink: RecordWriter, config: DedupConfig) -> None:
         """Write the documents that are no duplicates: of files, or of lines of gpt2.document/1."""
+        from gpt2cli.webtext.dedup import dedup
+
         dedup(inputs, sink, self.new_tally("dedup"), config, self._reporter)
 
     def records(self, paths: Paths, kind: str) -> Iterator[Record]:
