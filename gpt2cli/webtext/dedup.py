@@ -86,7 +86,7 @@ def dedup(
                           else (stack.enter_context(temporary_space()), None))
         sources = _sources(inputs, scratch, reporter)
         files = [_signatures(source, scratch, state, config, reporter) for source in sources]
-        ranked = rank_documents(files, scratch, config.memory, reporter)
+        ranked = stack.enter_context(contextlib.closing(rank_documents(files, scratch, config.memory, reporter)))
         sets = stack.enter_context(UnionFind(ranked.documents, scratch / "sets"))
         join_exact(ranked, sets, scratch, config.memory)
         for _ in join_near(ranked, sets, scratch, config.memory, reporter):

@@ -103,11 +103,12 @@ def _joined(paths: Paths, memory: int, reporter: Reporter
     if any(str(path) == "-" for path in paths):
         raise UsageFault("signature files are read twice and more: name them, don't pipe them in")
     files = [open_signatures(path) for path in paths]
-    with temporary_space() as scratch:
-        ranked = rank_documents(files, scratch, memory, reporter)
-        with UnionFind(ranked.documents, scratch / "sets") as sets:
-            join_exact(ranked, sets, scratch, memory)
-            yield files, ranked, sets, scratch
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(temporary_space())
+        ranked = stack.enter_context(contextlib.closing(rank_documents(files, scratch, memory, reporter)))
+        sets = stack.enter_context(UnionFind(ranked.documents, scratch / "sets"))
+        join_exact(ranked, sets, scratch, memory)
+        yield files, ranked, sets, scratch
 
 
 def _digests(files: Sequence[SignatureFile]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from gpt2cli.errors import Interrupted, UsageFault
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.dedup_profiles import DedupProfile
-from gpt2cli.webtext.external_sort import RowSort, merge_sorted
+from gpt2cli.webtext.external_sort import RowSort, merge_sorted, read_rows
 from gpt2cli.webtext.signature_file import SignatureFile, row_dtype
 from gpt2cli.webtext.union_find import UnionFind
 
@@ -22,41 +22,36 @@ _HASHES = np.dtype([("text", "S16"), ("rank", "<u8")])
 
 
 class RankedDocuments:
-    """Rows of signature files, `part` (which file) added, in a file of their own that is mapped into memory."""
+    """Rows of signature files, `part` (which file) added, in a file of their own. Use with contextlib.closing."""
 
     def __init__(self, path: Path, profile: DedupProfile, documents: int) -> None:
         self.profile = profile
         self.documents = documents
         self.dtype = ranked_dtype(profile)
-        self._rows = np.empty(0, dtype=self.dtype)
-        self._map: mmap.mmap | None = None
-        if documents:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._rows = np.frombuffer(self._map, dtype=self.dtype)
+        self._path = path
+        self._file = open(path, "rb")  # noqa: SIM115
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def blocks(self, memory: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (rank of the first, rows [k]) of all documents, about `memory` bytes at a time."""
-        size = max(1, memory // self.dtype.itemsize)
-        for start in range(0, self.documents, size):
-            yield start, self._rows[start : start + size]
-            self._forget()
+        start = 0
+        for block in read_rows(self._path, self.dtype, max(1, memory // self.dtype.itemsize)):
+            yield start, block
+            start += len(block)
 
     def rows(self, ranks: np.ndarray) -> np.ndarray:
-        """Return the rows of some ranks, a copy."""
-        rows = self._rows[ranks]
-        self._forget()
-        return rows
+        """Return the rows of some ranks. Read, not mapped: a mapping would hold most of the file at times."""
+        descriptor, size = self._file.fileno(), self.dtype.itemsize
+        data = b"".join([os.pread(descriptor, size, rank * size) for rank in ranks.tolist()])
+        return np.frombuffer(data, dtype=self.dtype)
 
     def signatures(self, ranks: np.ndarray) -> np.ndarray:
         """Return the signatures of some ranks, uint32 [k, values]."""
-        found: np.ndarray = self._rows["signature"][ranks]
-        self._forget()
+        found: np.ndarray = self.rows(ranks)["signature"]
         return found
-
-    def _forget(self) -> None:
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def ranked_dtype(profile: DedupProfile) -> np.dtype:

@@ -19,6 +19,7 @@ from gpt2cli.tokens.words import words_of
 
 SLICE = 1 << 20
 """Characters of a text that are cut into words at once: a large text's words never stand in memory together."""
+LONGEST_RUN = 1 << 20
 MOST_WORDS = 1 << 18
 """Words whose hashes are kept; then they are forgotten, and made again when they come again."""
 LONGEST_KEPT = 64
@@ -26,7 +27,7 @@ LONGEST_KEPT = 64
 _SEED = 7
 _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
                         "\U00020000-\U0003ffff]")
-_LAST_GAP = re.compile(r"[\W_](?=[^\W_]*\Z)")
+_BORDER = re.compile(r"[\x00-/:-@\[-`{-\x7f]")  # of ASCII and of no word: nothing before it composes with it
 
 
 def composed(text: str) -> str:
@@ -34,13 +35,26 @@ def composed(text: str) -> str:
     return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
+def slices(text: str) -> Iterator[str]:
+    """Yield `text` in NFC in pieces of about SLICE characters, cut between two words.
+
+    A run of more than LONGEST_RUN characters without a sign or space of ASCII is cut anywhere.
+    """
+    at = 0
+    while at < len(text):
+        stop = at + SLICE
+        if stop < len(text):
+            border = _BORDER.search(text, stop, stop + LONGEST_RUN)
+            stop = border.start() if border is not None else stop + LONGEST_RUN
+        yield composed(text[at:stop])
+        at = stop
+
+
 def text_digest(text: str) -> bytes:
     """Return the 128-bit BLAKE2b of a text in NFC, every run of white space one space, none at its ends."""
-    text = composed(text)
     digest = hashlib.blake2b(digest_size=16)
     begun = gap = False
-    for at in range(0, len(text), SLICE):
-        piece = text[at : at + SLICE]
+    for piece in slices(text):
         words = " ".join(piece.split())
         if not words:
             gap = True
@@ -80,8 +94,8 @@ class Shingler:
         """Yield the shingles of a text as blocks of uint64 [k], in order, repeated ones repeated."""
         tail = np.empty(0, dtype=np.uint64)
         found = False
-        for words in _words(composed(text)):
-            values = np.concatenate([tail, self._hashes.of(words)])
+        for piece in slices(text):
+            values = np.concatenate([tail, self._hashes.of(_words_of_slice(piece))])
             if len(values) >= self._n:
                 found = True
                 yield mixed(running_sums(values, self._factors))
@@ -89,20 +103,6 @@ class Shingler:
         if not found and len(tail):
             # The number of words is mixed in: "a b" is no part of a longer text's shingle
             yield mixed(np.array([(tail * self._factors[: len(tail)]).sum() + np.uint64(len(tail))], dtype=np.uint64))
-
-
-def _words(text: str) -> Iterator[list[str]]:
-    """Yield the words of a text, slice by slice; a slice ends between two words unless one fills it."""
-    if len(text) <= SLICE:
-        yield _words_of_slice(text)
-        return
-    at = 0
-    while at < len(text):
-        piece = text[at : at + SLICE]
-        gap = _LAST_GAP.search(piece) if at + SLICE < len(text) and text[at + SLICE].isalnum() else None
-        piece = piece[: gap.end()] if gap is not None else piece
-        yield _words_of_slice(piece)
-        at += len(piece)
 
 
 def _words_of_slice(text: str) -> list[str]:
