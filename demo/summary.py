@@ -58,7 +58,7 @@ def corpus(work: Path) -> list[str]:
         ("posts in the dump", len(pages) + dropped["links"], f"dropped {dropped['links']} before fetching"),
         ("links fetched", len(pages), f"{fetched} answered with a page"),
         ("pages with text", fetched - dropped["extract"], f"dropped {dropped['extract']}"),
-        ("documents crawled", len(crawled), f"dropped {dropped['dedup']} as duplicates"),
+        ("documents crawled", len(crawled), f"dropped {dropped['filter']} by rules, {dropped['dedup']} as duplicates"),
         ("scenes of Shakespeare", len(plays), "beside the crawl"),
         ("bytes of text", text, f"{text / tokens:.2f} a token"),
         ("tokens", tokens, f"{shards.n_tokens('train'):,} to train, {shards.n_tokens('val'):,} to validate, "
