@@ -53,8 +53,10 @@ def read_shapes(files: Sequence[str], reporter: Reporter) -> list[ShapeRun]:
         raise BadInput("one run has nothing to be compared with; give several of one size and different shapes")
     best = float(seen.loss.min())
     found = [
-        ShapeRun(run, _whole(networks[run], "n_layer"), _whole(networks[run], "n_embd"), _whole(networks[run], "n_head"),
-                 float(n), float(d), float(loss), float(loss) / best - 1)
+        ShapeRun(
+            run, _whole(networks[run], "n_layer"), _whole(networks[run], "n_embd"), _whole(networks[run], "n_head"),
+            float(n), float(d), float(loss), float(loss) / best - 1,
+        )
         for run, n, d, loss in zip(seen.runs, seen.n, seen.d, seen.loss, strict=True)
     ]  # fmt: skip
     return sorted(found, key=lambda one: (one.loss, one.run))
