@@ -12,18 +12,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from gpt2cli.errors import BadInput, UsageFault
 
 _PREFIX = "gpt2-dedup-"
-_HELD: set[BinaryIO] = set()
+_HELD: set[int] = set()
 
 
 def _let_go() -> None:
     """Close the locks that a worker inherits: it may outlive a killed parent for a moment, whose lock must be free."""
-    for file in _HELD:
-        file.close()
+    for descriptor in _HELD:
+        os.close(descriptor)
     _HELD.clear()
 
 
@@ -34,16 +33,22 @@ os.register_at_fork(after_in_child=_let_go)
 def temporary_space() -> Iterator[Path]:
     """Yield a new directory under $TMPDIR, deleted afterwards; those of runs that were killed are deleted now."""
     parent = Path(tempfile.gettempdir())
-    _sweep(parent)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
-        with _locked(path / "lock") as held:
-            assert held
-            space = path / "scratch"
-            space.mkdir()
-            yield space
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    for place in parent.glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            if place.stat().st_uid == os.getuid():
+                with _locked(place) as ours:
+                    if ours:
+                        shutil.rmtree(place, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            with contextlib.suppress(FileNotFoundError):
+                if stack.enter_context(_locked(path)):
+                    break  # else another run took it for a dead one's, and deletes it
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -54,7 +59,7 @@ def work_space(work: Path) -> Iterator[tuple[Path, Path]]:
     """
     place = work / "dedup"
     place.mkdir(parents=True, exist_ok=True)
-    with _locked(place / "lock") as held:
+    with _locked(place) as held:
         if not held:
             raise UsageFault(f"{place} is in use by another dedup; wait for it, or give another --work")
         scratch, state = place / "scratch", place / "state"
@@ -68,30 +73,21 @@ def work_space(work: Path) -> Iterator[tuple[Path, Path]]:
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(state, ignore_errors=True)
-    shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    with open(path, "ab") as file:
+def _locked(directory: Path) -> Iterator[bool]:
+    """Yield whether this process holds the directory now: nobody else does, and it is still there."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    _HELD.add(descriptor)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.path.exists(directory) and os.path.samestat(os.stat(directory), os.fstat(descriptor))
         except BlockingIOError:
-            yield False
-        else:
-            _HELD.add(file)
-            try:
-                yield True
-            finally:
-                _HELD.discard(file)
-
-
-def _sweep(parent: Path) -> None:
-    """Delete the spaces of our own whose lock nobody holds. One without a lock yet is being made."""
-    for place in parent.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            if place.stat().st_uid == os.getuid() and (place / "lock").exists():
-                with _locked(place / "lock") as ours:
-                    if ours:
-                        shutil.rmtree(place, ignore_errors=True)
+            there = False
+        yield there
+    finally:
+        _HELD.discard(descriptor)
+        os.close(descriptor)
