@@ -76,5 +76,5 @@ def test_the_crawl_of_the_demo(tmp_path: Path, shell_environment: dict[str, str]
     assert any("The \"if\" statement is used for conditional execution:" in text for text in texts)
     reasons = {json.loads(line)["reason"] for line in (tmp_path / "rejects.jsonl").read_bytes().splitlines()}
     assert {"self post", "karma below 3", "karma unknown", "duplicate URL", "wikipedia", "too new", "promoted",
-            "media host", "media file", "not an http(s) URL", "connect_failed", "not_html", "duplicate text",
-            "text under 200 characters"} == reasons
+            "media host", "media file", "not an http(s) URL", "connect_failed", "not_html", "exact duplicate",
+            "near duplicate", "text under 200 characters", "min-tokens"} == reasons
