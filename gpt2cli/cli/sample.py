@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.console import Console, harmless
+from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, device_option, dtype_option, force_option, output_option, threads_option
 from gpt2cli.cli.sample_options import drawing_options, ending_options, prompt_options, search_options
 
@@ -59,9 +58,16 @@ def command(console: Console, model: str | None, dtype: str, device: str, thread
         return
     to_stdout = output == "-"
     with open_output(output, force=force) as stream:
-        if to_stdout and sys.stdout.isatty():
-            stream = cast(BinaryIO, TerminalText(stream))
-        sample(config, stream, console, live=to_stdout, end=to_stdout)
+        if not (to_stdout and sys.stdout.isatty()):
+            sample(config, stream, console, live=to_stdout, end=to_stdout)
+            return
+        from gpt2cli.cli.terminal_text import TerminalText
+
+        shown = TerminalText(stream, console)
+        try:
+            sample(config, cast(BinaryIO, shown), console, live=True, end=True)
+        finally:
+            shown.finish()
 
 
 def _check(options: dict[str, Any], output: str) -> None:
@@ -113,19 +119,3 @@ def _way(options: dict[str, Any]) -> Way:
         beams = Beams(options["beams"], penalty, options["early_stopping"] or "no")
     return Way(beams, options["draft"], options["draft_tokens"] or 4, options["prompt_lookup"],
                not options["no_cache"], options["batch"])
-
-
-class TerminalText(io.RawIOBase):
-    """Passes UTF-8 on to a terminal with control characters written as escapes. Each write is whole characters."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def write(self, data) -> int:  # type: ignore[no-untyped-def]
-        """Write `data` made harmless."""
-        self._stream.write(harmless(bytes(data).decode("utf-8", "replace")).encode())
-        return len(data)
-
-    def flush(self) -> None:
-        """Flush the terminal."""
-        self._stream.flush()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gpt2cli.cli.options import AnyPath, Count, Real, seed_option
+from gpt2cli.cli.options import AnyPath, Count, Real, Text, seed_option
 
 Decorator = Callable[[Any], Any]
 EARLY_STOPPING = ("no", "yes", "never")
@@ -43,7 +43,8 @@ def ending_options() -> Decorator:
                      help="Longest continuation; end-of-text ends it sooner."),
         click.option("--min-tokens", type=Count(0), default=0, show_default=True, metavar="N",
                      help="Neither end-of-text nor a stop ends a sample before this."),
-        click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times."),
+        click.option("--stop", multiple=True, type=Text(), metavar="TEXT",
+                     help="End before this text; may be given several times."),
         click.option("--ignore-eot", is_flag=True, help="Go on after end-of-text, which shows as <|endoftext|>."),
         click.option("--slide", is_flag=True, help="Go on beyond the context: it is given its last half again."),
     )

@@ -73,6 +73,8 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
             writer.end()
     elif prompts:
         output.write(b"\n")
+        if live:
+            output.flush()
     if cut_by_context:
         reporter.note(f"{cut_by_context} of {len(prompts) * config.num_samples} samples ended at the context's "
                       f"{n_ctx} tokens, before --max-tokens; --slide goes on beyond it")

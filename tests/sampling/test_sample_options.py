@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +101,19 @@ def test_speculation_that_never_happened_says_so(gpt2_here: Callable, eager_to_e
     assert b"nothing was proposed" in result.stderr
 
 
+def test_on_a_terminal_a_message_has_a_line_of_its_own(gpt2_popen: Callable, eager_to_end: Path) -> None:
+    ours, terminal = pty.openpty()
+    process = gpt2_popen("sample", eager_to_end, "--prompt", "The", *SHORT, "--prompt-lookup", 2,
+                         stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal)
+    assert process.wait(60) == 0
+    os.close(terminal)
+    lines = os.read(ours, 65536).splitlines()
+    os.close(ours)
+    assert [line for line in lines if b"speculation: " in line] == [lines[-1]]
+    assert lines[-1].startswith(b"gpt2 sample: speculation: ")
+    assert lines[-2].strip(), "and no empty line stands before it"
+
+
 @pytest.mark.parametrize(("options", "words"), [
     (("--logprobs", 1), b"give --json too"), (("--length-penalty", 1), b"give --beams too"),
     (("--early-stopping", "no"), b"give --beams too"), (("--draft-tokens", 2), b"give --draft too"),
@@ -106,7 +122,7 @@ def test_speculation_that_never_happened_says_so(gpt2_here: Callable, eager_to_e
     (("--prompt-file", "x"), b"give one of them"), (("--top-p", 0), b"--top-p"), (("--min-p", 1.5), b"--min-p"),
     (("--repetition-penalty", 0), b"--repetition-penalty"), (("--presence-penalty", 1e30), b"--presence-penalty"),
     (("--frequency-penalty", -1e308), b"--frequency-penalty"), (("--beams", 2, "--length-penalty", 99), b"--length-"),
-    (("--temperature", "nan"), b"finite"),
+    (("--temperature", "nan"), b"finite"), (("--stop", "\udcff"), b"not UTF-8"),
 ])
 def test_what_means_nothing_is_a_usage_error(gpt2_here: Callable, eager_to_end: Path, options: tuple,
                                              words: bytes) -> None:
