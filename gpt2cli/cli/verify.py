@@ -112,6 +112,7 @@ def _directory(path: str) -> str | None:
 def _verdict_on_directory(path: Path, quick: bool, reading: Reading) -> Verdict:
     from gpt2cli.records import artefact_kind as kinds
     from gpt2cli.records import verify_models, verify_shards
+    from gpt2cli.records.verify import Verdict
     from gpt2cli.tokens.check_vocabulary import verify_vocabulary
 
     kind = kinds.kind_of_directory(path)
@@ -123,6 +124,9 @@ def _verdict_on_directory(path: Path, quick: bool, reading: Reading) -> Verdict:
         return verify_models.verify_one_checkpoint(path, reading, quick=quick)
     if kind == kinds.MODEL:
         return verify_models.verify_model(path)
+    foreign = kinds.foreign_model(path)
+    if foreign is not None:
+        return Verdict(kinds.UNKNOWN, [f"{path} is no artefact of gpt2's: it holds {foreign}"])
     return verify_vocabulary(path)
 
 

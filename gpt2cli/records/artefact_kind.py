@@ -47,6 +47,13 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "a program"),
     (257, b"ustar", "a tar archive"),
 )
+_FOREIGN_MODELS: tuple[tuple[str, str], ...] = (
+    ("*.ckpt.index", "a TensorFlow checkpoint; `gpt2 import` checks its sums and makes a checkpoint of it"),
+    ("*.onnx", "an ONNX model"),
+    ("model.bin", "a CTranslate2 model"),
+    ("pytorch_model*.bin", "a pickled model, which can run code when it is read and is never opened"),
+    ("*.pt", "a pickled model, which can run code when it is read and is never opened"),
+)
 ID_TABLES = ("encoder.json", "vocab.json")
 """Files that give each token's id and no merges: OpenAI's and Hugging Face's names for them."""
 _VOCABULARY_NAMES = frozenset({"vocab.bpe", "merges.txt", "tokenizer.json", *ID_TABLES})
@@ -63,6 +70,11 @@ def kind_of_directory(path: Path) -> str:
     if (path / MANIFEST).is_file():
         return CHECKPOINT
     return MODEL if any(path.glob("*.safetensors")) else VOCABULARY
+
+
+def foreign_model(path: Path) -> str | None:
+    """Return what other program's model a directory of kind VOCABULARY holds, to follow "it holds"; None for none."""
+    return next((words for pattern, words in _FOREIGN_MODELS if any(path.glob(pattern))), None)
 
 
 def kind_of_start(start: bytes, name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 import zstandard
+from in_process import gpt2_here  # noqa: F401 (a fixture)
 from numpy import arange, float32
 
 from gpt2cli.records.jsonl import encode_record
@@ -136,6 +137,23 @@ def test_other_peoples_files_are_named(gpt2, tmp_path: Path) -> None:
     for record, (name, (_, words)) in zip(found, FOREIGN.items(), strict=False):
         assert words in record["problems"][0] and name in record["problems"][0], record
     assert "holds no vocabulary" in found[-1]["problems"][0]
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("model.ckpt.index", "a TensorFlow checkpoint"), ("model.onnx", "an ONNX model"),
+    ("model.bin", "a CTranslate2 model"), ("pytorch_model-00001-of-00002.bin", "a pickled model"),
+    ("ckpt.pt", "a pickled model"),
+])
+def test_another_programs_model_is_not_sound_for_its_vocabulary(gpt2_here, tmp_path: Path, name: str,  # noqa: F811
+                                                                words: str) -> None:
+    gpt2_here("vocab", "--export", "hf", "-o", tmp_path / "m", check=True)
+    gpt2_here("verify", tmp_path / "m", check=True)
+    (tmp_path / "m" / name).write_bytes(b"not looked at")
+    result = gpt2_here("verify", tmp_path / "m")
+    assert result.returncode == 65
+    record = records(result.stdout)[0]
+    assert (record["kind"], record["ok"]) == ("unknown", False)
+    assert f"it holds {words}" in record["problems"][0]
 
 
 def test_the_status_is_that_of_the_gravest(gpt2, shard: Path, tmp_path: Path) -> None:
