@@ -91,7 +91,10 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     unknown = sorted(set(keys) - set(known) - _keys_of_verbs(ctx))
     if unknown:
         raise click.UsageError(f"{value}: [{ctx.command.name}] has unknown key {keys[unknown[0]]!r}", ctx)
-    ctx.default_map = {known[key]: table[spelt] for key, spelt in keys.items() if key in known}
+    several = {param.name for param in ctx.command.params if isinstance(param, click.Option) and param.multiple}
+    values = {known[key]: table[spelt] for key, spelt in keys.items() if key in known}
+    ctx.default_map = {name: [value] if name in several and not isinstance(value, list) else value
+                       for name, value in values.items()}
 
 
 def _option_keys(command: click.Command) -> dict[str, str]:

@@ -95,6 +95,10 @@ class Text(click.ParamType):
             self.fail("the bytes given are not UTF-8", param, ctx)
         return str(value)
 
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the whole value of a variable as the one text: white space in it is text too."""
+        return [rv]
+
 
 def files_argument(name: str = "files", metavar: str = "[FILE]...") -> Callable[[Any], Any]:
     """Return the FILE... argument; no FILE means standard input."""

@@ -86,7 +86,7 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
 def tell_dropped(prompt: Prompt, n_ctx: int, reporter: Reporter) -> None:
     """Say that the model is not given the whole prompt, where that is so."""
     if prompt.dropped:
-        reporter.note(f"prompt {prompt.number + 1} leaves too little of the context's {n_ctx} tokens: the model is "
+        reporter.warn(f"prompt {prompt.number + 1} leaves too little of the context's {n_ctx} tokens: the model is "
                       f"given its last {len(prompt.ids)} tokens, without the {prompt.dropped} before them")
 
 

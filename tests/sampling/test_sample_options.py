@@ -101,6 +101,21 @@ def test_speculation_that_never_happened_says_so(gpt2_here: Callable, eager_to_e
     assert b"nothing was proposed" in result.stderr
 
 
+def test_a_variable_is_one_stop_and_a_file_has_one_or_several(sample: Callable, monkeypatch: pytest.MonkeyPatch,
+                                                              tmp_path: Path) -> None:
+    monkeypatch.setenv("GPT2_SAMPLE_STOP", "\n the end")
+    assert sample("--json")[0]["stop"] == ["\n the end"]
+    monkeypatch.delenv("GPT2_SAMPLE_STOP")
+    for written, stops in (('"x y"', ["x y"]), ('["x", "y z"]', ["x", "y z"])):
+        (tmp_path / "c.toml").write_text(f"[sample]\nstop = {written}\n")
+        assert sample("--json", "--config", tmp_path / "c.toml")[0]["stop"] == stops
+
+
+def test_a_prompt_cut_for_the_context_is_warned_of_also_when_quiet(gpt2_here: Callable, eager_to_end: Path) -> None:
+    result = gpt2_here("sample", eager_to_end, "--prompt", "The end " * 60, *SHORT, "-q", check=True)
+    assert re.search(rb"^gpt2 sample: warning: prompt 1 leaves too little of .* its last \d+ tokens", result.stderr)
+
+
 def test_on_a_terminal_a_message_has_a_line_of_its_own(gpt2_popen: Callable, eager_to_end: Path) -> None:
     ours, terminal = pty.openpty()
     process = gpt2_popen("sample", eager_to_end, "--prompt", "The", *SHORT, "--prompt-lookup", 2,
