@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, NewDirectory, force_option
+from gpt2cli.cli.options import AnyPath, force_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -22,7 +22,7 @@ KINDS = ("gguf", "ctranslate2", "onnx", "openai", "llm.c")
 @click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), default="fp32", show_default=True,
               help="Type of the matrices: gguf and ctranslate2 take all (int8 is GGUF's Q8_0), llm.c fp32 and bf16, "
                    "the others fp32.")
-@click.option("-o", "--output", required=True, type=NewDirectory(), metavar="PATH",
+@click.option("-o", "--output", required=True, type=AnyPath(), metavar="PATH",
               help="A file for gguf and llm.c, a directory for the others.")
 @force_option()
 @click.pass_obj
@@ -31,6 +31,8 @@ def command(console: Console, model: str | None, kind: str, dtype: str, output: 
 
     Without MODEL: $GPT2_MODEL, else the newest run under runs/.
     """
+    if output == "-":
+        raise click.UsageError("a model can't be written to standard output; name a file or directory with -o")
     from gpt2cli.interchange.export_model import ExportConfig, export_model
 
     summary = export_model(ExportConfig(model, kind, output, dtype, force), console)

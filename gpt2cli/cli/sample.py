@@ -9,7 +9,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, device_option, dtype_option, force_option, output_option, threads_option
+from gpt2cli.cli.options import AnyPath, Count, device_option, dtype_option, force_option, output_option, threads_option
 from gpt2cli.cli.sample_options import drawing_options, ending_options, prompt_options, search_options
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("sample", cls=Gpt2Command, short_help="Generate text.")
-@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
+@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=AnyPath())
 @prompt_options()
 @ending_options()
 @drawing_options()

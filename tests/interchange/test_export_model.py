@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up_leaves_nothing(model_directory: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--to", "gguf", "-o", "-"], b"can't be written to standard output"), (["--to", "gguf"], b"'-o'"),
+    (["--to", "gguf", "-o", "-"], b"a model can't be written to standard output"), (["--to", "gguf"], b"'-o'"),
     (["-o", "x"], b"'--to'"), (["--to", "hf", "-o", "x"], b"Invalid value for '--to'"),
     (["--to", "gguf", "-o", "no/such/x"], b"the directory of no/such/x does not exist"),
     (["--to", "onnx", "-o", "no/such/x"], b"the directory of no/such/x does not exist"),

@@ -111,6 +111,11 @@ def test_a_variable_is_one_stop_and_a_file_has_one_or_several(sample: Callable, 
         assert sample("--json", "--config", tmp_path / "c.toml")[0]["stop"] == stops
 
 
+def test_an_empty_name_is_no_model(gpt2_here: Callable) -> None:
+    result = gpt2_here("sample", "", "--prompt", "The")
+    assert result.returncode == 2 and b"the name is empty" in result.stderr
+
+
 def test_a_prompt_cut_for_the_context_is_warned_of_also_when_quiet(gpt2_here: Callable, eager_to_end: Path) -> None:
     result = gpt2_here("sample", eager_to_end, "--prompt", "The end " * 60, *SHORT, "-q", check=True)
     assert re.search(rb"^gpt2 sample: warning: prompt 1 leaves too little of .* its last \d+ tokens", result.stderr)
