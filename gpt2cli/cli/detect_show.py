@@ -25,7 +25,7 @@ from gpt2cli.errors import UsageFault
 
 
 @click.command("detect", cls=Gpt2Command, context_settings={"auto_envvar_prefix": "GPT2_DETECT"})
-@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
+@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=AnyPath())
 @files_argument()
 @click.option("--html", type=AnyPath(), default=None, metavar="FILE",
               help="Write a page for a browser, which needs no other file and no network.")

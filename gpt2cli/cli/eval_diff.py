@@ -8,12 +8,12 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, force_option, output_option, seed_option
+from gpt2cli.cli.options import AnyPath, Count, Real, force_option, output_option, seed_option
 
 
 @click.command("eval-diff", cls=Gpt2Command, short_help="Is one evaluation better than another, item by item.")
-@click.argument("a", metavar="A", type=click.Path())
-@click.argument("b", metavar="B", type=click.Path())
+@click.argument("a", metavar="A", type=AnyPath())
+@click.argument("b", metavar="B", type=AnyPath())
 @click.option("--bootstrap", type=Count(0, 1_000_000), default=10_000, show_default=True, metavar="N",
               help="Resamples of the pairs behind each interval; 0: no intervals.")
 @click.option("--level", type=Real(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,

@@ -17,6 +17,7 @@ from gpt2cli.cli.exclusion import (
     max_overlap_option,
 )
 from gpt2cli.cli.options import (
+    AnyPath,
     Count,
     device_option,
     dtype_option,
@@ -35,7 +36,7 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
 
 
 @click.command("eval-ppl", cls=Gpt2Command, short_help="Perplexity and bits per byte by a named protocol.")
-@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
+@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=AnyPath())
 @files_argument()
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="sliding", show_default=True,
               help="Which windows, beginning and units; each is defined in the man page.")
@@ -46,7 +47,7 @@ DETOKENIZERS = ("none", "wikitext", "ptb", "lambada", "cbt", "1bw")
               help="End-of-text before each document, so that its first token is scored; default: the protocol's.")
 @click.option("--detokenizer", type=click.Choice(DETOKENIZERS), default=None,
               help="Undo how a corpus was tokenised before it is scored, line by line; default: the protocol's.")
-@click.option("--count-from", type=click.Path(), metavar="FILE",
+@click.option("--count-from", type=AnyPath(), metavar="FILE",
               help="Count words, bytes and characters in this file instead of in the evaluated text.")
 @click.option("--per-doc", is_flag=True, help="A record of each document too, before the record of all.")
 @click.option("--per-token", is_flag=True, help="A record of each scored token too: id, nll, rank, entropy.")

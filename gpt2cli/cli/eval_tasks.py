@@ -10,6 +10,7 @@ from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.exclusion import exclude_overlap_option, exclusion_choice, max_overlap_option
 from gpt2cli.cli.options import (
+    AnyPath,
     Count,
     device_option,
     dtype_option,
@@ -22,7 +23,7 @@ from gpt2cli.cli.task_table import lines_of_task
 
 
 @click.command("eval-tasks", cls=Gpt2Command, short_help="Accuracy and more on tasks, few-shot or not.")
-@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=click.Path())
+@click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=AnyPath())
 @files_argument("tasks", metavar="[TASK]...")
 @click.option("--preset", metavar="NAME",
               help="A task of the GPT-2 paper on data FILEs instead of TASKs, or one made from --seed: see the page.")

@@ -38,7 +38,7 @@ NEEDS = {"pair": "references", "context": "model", "stride": "model", "dtype": "
               help="What the texts should have been: BLEU and ROUGE against them. May be repeated.")
 @click.option("--pair", default="position", show_default=True, metavar="position|FIELD",
               help="What pairs texts and references: their place, or a field that both have, such as id.")
-@click.option("--model", type=click.Path(), metavar="MODEL", help="Perplexity under this model too.")
+@click.option("--model", type=AnyPath(), metavar="MODEL", help="Perplexity under this model too.")
 @click.option("--part", type=click.Choice(["continuation", "whole"]), default="continuation", show_default=True,
               help="What of a gpt2.sample/1 record is measured: its text, or its prompt and its text.")
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl"]), default="auto", show_default=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpt2cli.cli.options import Real
+from gpt2cli.cli.options import AnyPath, Real
 from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def exclude_overlap_option(what: str) -> Decorator:
     """--exclude-overlap, of `what`: documents or items."""
-    return click.option("--exclude-overlap", type=click.Path(), metavar="FILE",
+    return click.option("--exclude-overlap", type=AnyPath(), metavar="FILE",
                         help=f"Score a second time without the {what} that this file of gpt2 overlap finds in training "
                              "text.")
 

@@ -10,7 +10,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, harmless
-from gpt2cli.cli.options import force_option
+from gpt2cli.cli.options import AnyPath, force_option
 from gpt2cli.errors import BadInput, UsageFault
 
 RUN_VIEWS = ("curves", "envelope", "noise")
@@ -18,12 +18,12 @@ FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
 
 
 @click.command("plot", cls=Gpt2Command, short_help="Draw metrics, fits and evaluations, as a file or in the terminal.")
-@click.argument("paths", nargs=-1, metavar="[RUN_DIR|FILE]...", type=click.Path())
+@click.argument("paths", nargs=-1, metavar="[RUN_DIR|FILE]...", type=AnyPath())
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(),
+    type=AnyPath(),
     help="Draw into FILE, .png or .svg; without it, text on standard output.",
 )
 @click.option(

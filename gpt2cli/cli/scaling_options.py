@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gpt2cli.cli.console import Console
+from gpt2cli.cli.options import AnyPath
 from gpt2cli.errors import UsageFault
 
 ENVIRONMENT = {"auto_envvar_prefix": "GPT2_FIT_SCALING"}
@@ -21,7 +22,7 @@ def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--fit",
         "fit_file",
         metavar="FILE",
-        type=click.Path(),
+        type=AnyPath(),
         help="A law fitted before: the -o FILE of gpt2 fit-scaling, - for stdin.",
     )(function)
     return click.option(

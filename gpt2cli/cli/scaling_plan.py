@@ -37,7 +37,7 @@ _BATCH_TOKENS = 524_288
 @click.option("--devices", type=Whole(1, 1_000_000), metavar="N", help="Devices that share each batch; default 1.")
 @click.option("--price", type=Real(0), metavar="P", help="Of a device and hour, in any currency.")
 @click.option("--law", metavar="NAME", help="Also the loss that a published law predicts for the run.")
-@click.option("--fit", "fit_file", metavar="FILE", type=click.Path(), help="Or that of a law fitted before.")
+@click.option("--fit", "fit_file", metavar="FILE", type=AnyPath(), help="Or that of a law fitted before.")
 @click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16"]), help="Of the measurement; default auto.")
 @device_option()
 @threads_option()

@@ -12,7 +12,7 @@ import click
 from gpt2cli.cli import signals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, device_option, force_option, seed_option, threads_option
+from gpt2cli.cli.options import AnyPath, Count, Real, device_option, force_option, seed_option, threads_option
 from gpt2cli.errors import StdoutGone
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 
 
 @click.command("train", cls=Gpt2Command, short_help="Train GPT-2 of any size.")
-@click.argument("shards", type=click.Path(), metavar="SHARDS")
+@click.argument("shards", type=AnyPath(), metavar="SHARDS")
 @click.option("--size", metavar="NAME", help="small (the default), medium, large or xl.")
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of a ladder model; with --embd.")
 @click.option("--embd", type=Count(1), metavar="N", help="Width of a ladder model.")
@@ -46,7 +46,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="How the rate falls to a tenth of its peak; wsd holds it, then decays.")
 @click.option("--decay-tokens", type=Count(0), metavar="N",
               help="How long wsd decays, 0 for never; default: the last fifth of the run.")
-@click.option("--branch-from", type=click.Path(), metavar="RUN",
+@click.option("--branch-from", type=AnyPath(), metavar="RUN",
               help="Decay from a step of this wsd run, in a run directory of its own.")
 @click.option("--at", "branch_step", type=Count(1), metavar="STEP", help="The step that --branch-from goes on from.")
 @click.option("--weight-decay", type=Real(0), metavar="X", help="On matrices; default 0.1.")
@@ -68,7 +68,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 @click.option("--keep", type=Count(1), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
 @click.option("--max-time", type=Real(0, min_open=True), metavar="SECONDS",
               help="Stop after the step that passes this, with status 75; the same command goes on.")
-@click.option("-o", "--output", type=click.Path(), metavar="DIR", help="Run directory; default runs/NAME.")
+@click.option("-o", "--output", type=AnyPath(), metavar="DIR", help="Run directory; default runs/NAME.")
 @click.option("--override", is_flag=True, help="Go on with an unfinished run under changed options.")
 @force_option()
 @click.option("--dry-run", is_flag=True, help="Print what the run would cost and write; do nothing.")

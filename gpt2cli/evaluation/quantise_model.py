@@ -73,10 +73,11 @@ class QuantiseSummary:
 
 
 def quantise_model(config: QuantiseConfig, reporter: Reporter) -> QuantiseSummary:
-    """Write the quantised model, then evaluate both if there is a text.
+    """Evaluate the model if there is a text, write the quantised one, evaluate that.
 
     Raises UsageFault when the output exists, the model is quantised already or its shape does not fit the group size;
-    BadInput when the model is damaged; Interrupted when asked to stop: the directory is there only when it is whole.
+    BadInput when the model is damaged or the text can't be scored, before anything is written; Interrupted when asked
+    to stop: the directory is there only when it is whole.
     """
     for text in config.texts:
         if text == "-" or not os.path.exists(text):
@@ -92,6 +93,7 @@ def quantise_model(config: QuantiseConfig, reporter: Reporter) -> QuantiseSummar
     form.check(shape)
     state = read_weights(source.directory / WEIGHTS, shape)
     vocabulary = vocabulary_of_model(source.directory, shape.n_vocab, reporter)
+    scored = _score(config, source.directory, reporter) if config.texts else None
 
     def done(count: int, total: int) -> None:
         if reporter.stopping():
@@ -115,7 +117,7 @@ def quantise_model(config: QuantiseConfig, reporter: Reporter) -> QuantiseSummar
     original = Version((source.directory / WEIGHTS).stat().st_size)
     quantised = Version((output / QUANTISED).stat().st_size)
     summary = QuantiseSummary(output, form, shape, original, quantised)
-    return _compared(summary, config, source.directory, reporter) if config.texts else summary
+    return summary if scored is None else _compared(summary, scored, config, source.directory, reporter)
 
 
 def _group(config: QuantiseConfig, shape: ModelShape) -> int | None:
@@ -127,20 +129,25 @@ def _group(config: QuantiseConfig, shape: ModelShape) -> int | None:
     return GROUPS[0]
 
 
-def _compared(summary: QuantiseSummary, config: QuantiseConfig, source: Path, reporter: Reporter) -> QuantiseSummary:
-    versions = []
-    n_tokens = None
+def _score(config: QuantiseConfig, path: Path, reporter: Reporter) -> tuple[float, int]:
+    """Return the nll in nats a token of the texts, and their tokens."""
+    record = evaluate(EvalConfig(replace(config.model, path=str(path), dtype="fp32"), config.texts), reporter)[0]
+    return float(record["nll_nats_per_token"]), int(record["n_tokens"])
+
+
+def _compared(
+    summary: QuantiseSummary, scored: tuple[float, int], config: QuantiseConfig, source: Path, reporter: Reporter
+) -> QuantiseSummary:
+    """Return the summary with both models' perplexity (`scored`: the original's nll and tokens) and speed."""
     opened = [open_model(replace(config.model, path=str(path), dtype="auto"), reporter)
               for path in (source, summary.directory)]
     speeds = _speeds(opened, reporter)
-    for version, path, model, speed in zip((summary.original, summary.quantised), (source, summary.directory), opened,
-                                           speeds, strict=True):
-        choice = replace(config.model, path=str(path), dtype="fp32")
-        record = evaluate(EvalConfig(choice, config.texts), reporter)[0]
-        n_tokens = record["n_tokens"]
-        versions.append(replace(version, nll_nats=record["nll_nats_per_token"], dtype=model.dtype,
-                                tokens_per_second=speed))
-    return replace(summary, original=versions[0], quantised=versions[1], n_tokens=n_tokens)
+    nlls = scored[0], _score(config, summary.directory, reporter)[0]
+    original, quantised = (
+        replace(version, nll_nats=nll, dtype=model.dtype, tokens_per_second=speed)
+        for version, nll, model, speed in zip((summary.original, summary.quantised), nlls, opened, speeds, strict=True)
+    )
+    return replace(summary, original=original, quantised=quantised, n_tokens=scored[1])
 
 
 def _speeds(models: list[OpenModel], reporter: Reporter) -> list[float]:

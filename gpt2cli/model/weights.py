@@ -115,7 +115,9 @@ def read_config(directory: Path) -> tuple[ModelShape, int]:
     path = directory / CONFIG
     config = read_json(path)
     if config.get("model_type") != "gpt2":
-        raise BadInput(f"{path} describes a {config.get('model_type')!r} model, not gpt2")
+        found = config.get("model_type")
+        raise BadInput(f"{path} " + ("names no model_type, which must be gpt2" if found is None else
+                                     f"describes a {str(found)[:40]!r} model, not gpt2"))
     wanted = {
         "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False,
         "tie_word_embeddings": True, "add_cross_attention": False, "layer_norm_epsilon": 1e-5,

@@ -71,3 +71,12 @@ def test_an_options_variable_is_named_as_the_option(
     """Whatever the parameter is called in the code: GPT2_COMMAND_OPTION, as gpt2(1) says."""
     monkeypatch.setenv(variable, value)
     assert said in gpt2_here(*words, "-v").stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "words", [("eval-ppl", ""), ("eval-tasks", ""), ("plot", ""), ("train", ""), ("fit-scaling", "predict", "--fit", "")]
+)
+def test_an_empty_name_is_no_place(gpt2_here: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """An unset variable of a shell gives one, and Path("") would be the directory one is in."""
+    done = gpt2_here(*words)
+    assert done.returncode == 2 and b"the name is empty" in done.stderr

@@ -119,3 +119,12 @@ def test_stopped_while_quantising_leaves_nothing(wide: Path, tmp_path: Path) -> 
     with pytest.raises(Interrupted):
         quantise_model(QuantiseConfig(ModelChoice(str(wide)), 4, str(tmp_path / "q")), Impatient())
     assert not os.listdir(tmp_path)
+
+
+def test_a_text_that_cannot_be_scored_is_told_before_anything_is_written(
+    gpt2_here: Run, wide: Path, tmp_path: Path  # noqa: F811
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    done = gpt2_here("quantize", wide, "--bits", 8, "--text", tmp_path / "empty.txt", "-o", tmp_path / "q")
+    assert done.returncode == 65 and b"empty.txt" in done.stderr
+    assert not (tmp_path / "q").exists()

@@ -155,7 +155,7 @@ def test_no_model(gpt2_here: Callable[..., Any], tmp_path: Path, monkeypatch: py
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("{}")
     result = gpt2_here("export", "m", "--to", "gguf", "-o", "x")
-    assert result.returncode == 65 and b"describes a None model" in result.stderr
+    assert result.returncode == 65 and b"names no model_type" in result.stderr
 
 
 def test_the_model_itself_is_no_output(model_directory: Path) -> None:
