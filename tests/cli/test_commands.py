@@ -74,7 +74,8 @@ def test_an_options_variable_is_named_as_the_option(
 
 
 @pytest.mark.parametrize(
-    "words", [("eval-ppl", ""), ("eval-tasks", ""), ("plot", ""), ("train", ""), ("fit-scaling", "predict", "--fit", "")]
+    "words",
+    [("eval-ppl", ""), ("eval-tasks", ""), ("plot", ""), ("train", ""), ("fit-scaling", "predict", "--fit", "")],
 )
 def test_an_empty_name_is_no_place(gpt2_here: Callable[..., Any], words: tuple[str, ...]) -> None:
     """An unset variable of a shell gives one, and Path("") would be the directory one is in."""
