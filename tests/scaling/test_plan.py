@@ -13,6 +13,8 @@ from in_process import gpt2_here as gpt2_here
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.ladder_speed import measure
 from gpt2cli.errors import Gpt2Error
+from gpt2cli.model.nll import HEAD_CHUNK
+from gpt2cli.scaling.run_cost import HEAD_CHUNK_POSITIONS
 from gpt2cli.sizes import SIZES, ModelShape
 
 Gpt2 = Callable[..., Any]
@@ -46,6 +48,10 @@ def test_a_run_measured_here(gpt2_here: Gpt2) -> None:
     assert found["seconds"] > 0 and found["steps"] == 100 and found["law"] is None
     assert found["source"] == "measured here on cpu in fp32" and "loss by" not in said
     assert found["flops_per_second"] == pytest.approx(found["flops"] / found["seconds"])
+
+
+def test_memory_counts_the_chunk_of_logits_that_training_has() -> None:
+    assert HEAD_CHUNK_POSITIONS == HEAD_CHUNK
 
 
 def test_d_is_twenty_a_parameter_unless_given(gpt2_here: Gpt2) -> None:
