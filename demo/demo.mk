@@ -67,7 +67,7 @@ BUDGETS ?= 1e15 1e18
 $(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json demo/ladder/nine.mk demo/ladder/rungs.mk
 	@mkdir -p $(DEMO)/ladder
 	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) -f demo/ladder/rungs.mk PLAN=demo/ladder/nine.mk \
-	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='$(BUDGETS:%=--flops %) --allow-unidentified' \
+	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='--law auto $(BUDGETS:%=--flops %) --allow-unidentified' \
 	  $(DEMO)/ladder/fit.jsonl
 	@touch $@
 

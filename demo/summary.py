@@ -101,10 +101,10 @@ def law(work: Path, ladder: Path) -> list[str]:
         lines.append(f"  {seen['run']:22}{seen['n']:>12,.0f}{seen['d']:>12,.0f}{seen['loss_nats']:>9.4f}"
                      f"{seen['log_residual']:>+10.2%}")
     resamples = fit["bootstrap"]["used"]
-    lines += ["", f"  L = E + A N^-alpha + B D^-beta, {fit['level']:.0%} intervals of {resamples} resamples:"]
+    lines += ["", f"  L = {fit['form']}, {fit['level']:.0%} intervals of {resamples} resamples:"]
     for name, value in fit["parameters"].items():
         low, high = fit["intervals"][name]
-        lines.append(f"    {name:6}{value:>12.4g}   [{low:.4g}, {high:.4g}]")
+        lines.append(f"    {name:8}{value:>12.4g}   [{low:.4g}, {high:.4g}]")
     for budget in fit["allocations"]:
         lines.append(f"  best for {budget['flops']:.0e} FLOP: {budget['n_opt']:,.0f} parameters, "
                      f"{budget['d_opt']:,.0f} tokens")

@@ -39,7 +39,7 @@ def test_the_demo_runs_every_stage_once_and_then_nothing(tmp_path: Path) -> None
     for command in (*CORPUS_COMMANDS, "train", "eval-ppl", "sample", "fit-scaling"):
         assert f"-m gpt2cli {command} " in first.stdout, f"{command} was not among the commands that make shows"
     summary = (work / "summary.txt").read_text()
-    for words in ("documents crawled", "unigram entropy", "L = E + A N^-alpha", "kept out of the fit", "Warnings:"):
+    for words in ("documents crawled", "unigram entropy", "  L = ", "kept out of the fit", "Warnings:"):
         assert words in summary
     assert len(json.loads((work / "ladder" / "fit.jsonl").read_text())["observations"]) == 9
     for name in ("loss.png", "ladder/fit.png"):
