@@ -64,10 +64,11 @@ $(DEMO)/loss.png: $(DEMO)/runs/main/manifest.json $(DEMO)/unigram.json
 # 5. A ladder of smaller models and the law they follow, two runs at a time unless make was told a number. Minutes of runs
 # may not identify a law: the summary shows the fit's warnings, where a refusal would end the demo.
 BUDGETS ?= 1e15 1e18
+LAW ?= auto
 $(DEMO)/ladder.done: $(DEMO)/shards/index.json $(DEMO)/runs/main/manifest.json demo/ladder/nine.mk demo/ladder/rungs.mk
 	@mkdir -p $(DEMO)/ladder
 	$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j2) -f demo/ladder/rungs.mk PLAN=demo/ladder/nine.mk \
-	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='--law auto $(BUDGETS:%=--flops %) --allow-unidentified' \
+	  LADDER='$(DEMO)/ladder' SHARDS='$(DEMO)/shards' GPT2='$(GPT2)' FIT_FLAGS='--law $(LAW) $(BUDGETS:%=--flops %) --allow-unidentified' \
 	  $(DEMO)/ladder/fit.jsonl
 	@touch $@
 

@@ -15,6 +15,7 @@ CORPUS_COMMANDS = ("webtext-scrape", "bpe-train", "bpe-tokenize", "pack")
 SMALL = {
     "MAIN_FLAGS": "--batch-tokens 1024 --steps 60 --lr 5e-3 --eval-every 20 --eval-tokens 4096 --dtype fp32",
     "MODEL": "--layers 2 --embd 64 --context 64",
+    "LAW": "chinchilla",  # such small runs are too alike for auto to hold some out
     "RUNG_SHAPES": "l1-e8 l1-e16 l1-e32",
     "RUNG_TOKENS": "8Ki 24Ki 64Ki",
     "RUNG_FLAGS": "--context 64 --batch-tokens 512 --eval-tokens 4096 --dtype fp32 --threads 1 --lr 1e-2",
