@@ -103,13 +103,18 @@ def law(work: Path, ladder: Path) -> list[str]:
     resamples = fit["bootstrap"]["used"]
     lines += ["", f"  L = {fit['form']}, {fit['level']:.0%} intervals of {resamples} resamples:"]
     for name, value in fit["parameters"].items():
-        low, high = fit["intervals"][name]
-        lines.append(f"    {name:8}{value:>12.4g}   [{low:.4g}, {high:.4g}]")
+        low, high = fit["intervals"][name] or (None, None)
+        lines.append(f"    {name:8}{value:>12.4g}   [{plain(low)}, {plain(high)}]")
     for budget in fit["allocations"]:
-        lines.append(f"  best for {budget['flops']:.0e} FLOP: {budget['n_opt']:,.0f} parameters, "
-                     f"{budget['d_opt']:,.0f} tokens")
+        lines.append(f"  best for {budget['flops']:.0e} FLOP: {plain(budget['n_opt'])} parameters, "
+                     f"{plain(budget['d_opt'])} tokens")
     lines += ["", *prediction(work, ladder), "", "  Warnings:"]
     return lines + [f"    - {harmless(text)}" for text in fit["warnings"] or ["none"]]
+
+
+def plain(value: float | None) -> str:
+    """A number in four figures; "none" where so few runs give none."""
+    return "none" if value is None else f"{value:.4g}"
 
 
 def prediction(work: Path, ladder: Path) -> list[str]:
@@ -118,12 +123,14 @@ def prediction(work: Path, ladder: Path) -> list[str]:
     final = records(work / "runs/main/metrics.jsonl", "gpt2.eval")[-1]
     told = json.loads(gpt2("fit-scaling", "predict", "--fit", ladder / "fit.jsonl", "--n", run["n_params"],
                            "--d", final["tokens"])[0])
-    low, high = told["loss_nats_interval"]
     measured = final["nll_nats_per_token"]
+    said = "no interval: too few resamples could carry a fit"
+    if told["loss_nats_interval"] is not None and None not in told["loss_nats_interval"]:
+        low, high = told["loss_nats_interval"]
+        said = f"{'inside' if low <= measured <= high else 'outside'} the interval [{low:.3f}, {high:.3f}]"
     return [f"  The main run ({run['n_params']:,} parameters, {final['tokens']:,} tokens) was kept out of the fit.",
-            f"  predicted {told['loss_nats']:.3f} [{low:.3f}, {high:.3f}], measured {measured:.3f}: "
-            f"{told['loss_nats'] / measured - 1:+.1%}, "
-            f"{'inside' if low <= measured <= high else 'outside'} the interval"]
+            f"  predicted {told['loss_nats']:.3f}, measured {measured:.3f}: {told['loss_nats'] / measured - 1:+.1%}, "
+            f"{said}"]
 
 
 def places(work: Path, ladder: Path) -> list[str]:
