@@ -18,9 +18,8 @@ def measure(shape: ModelShape, device: str, dtype: str, threads: int | None) -> 
 
     device, dtype, threads: as gpt2 train takes them. Seconds are the least of three rounds.
     """
-    from gpt2cli.model.device import choose_device, use_threads
+    from gpt2cli.model.device import choose_device, native_bf16, use_threads
     from gpt2cli.scaling.run_cost import RunSpeed
-    from gpt2cli.training.precision import native_bf16
 
     use_threads(threads)
     chosen = choose_device(device)

@@ -12,6 +12,7 @@ def beside_runs(
     console: Console, files: tuple[str, ...], law: str | None, fit_file: str | None, output: str, force: bool
 ) -> None:
     """Write a record and show a line for every finished run of `files`."""
+    from gpt2cli.records.streams import display_name
     from gpt2cli.scaling.foretold import check_comparable, foretell, foretold_record, run_error
     from gpt2cli.scaling.observations import read_observations
     from gpt2cli.scaling.saved import known_law, last_fit
@@ -20,7 +21,7 @@ def beside_runs(
     error, names = None, frozenset[str]()
     if fit_file is not None and law is None:
         fit = last_fit(fit_file)
-        known, error = known_law(fit, fit_file), run_error(fit)
+        known, error = known_law(fit, display_name(fit_file)), run_error(fit)
         names = frozenset(str(row.get("run")) for row in fit.get("observations") or [])
     else:
         known, fit = the_law(law, fit_file), {}

@@ -112,11 +112,10 @@ def _resolve(
     """Decide every default; what was decided for us is kept from a run that is already there."""
     from dataclasses import replace
 
-    from gpt2cli.model.device import choose_device, use_threads
+    from gpt2cli.model.device import choose_device, native_bf16, use_threads
     from gpt2cli.records.packing import packed_context
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.config import resolve
-    from gpt2cli.training.precision import native_bf16
     from gpt2cli.training.run_record import check_tokenizer
 
     use_threads(threads)

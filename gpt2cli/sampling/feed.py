@@ -23,11 +23,6 @@ class _Feed:
         self._last: list[int] | None
 
     @property
-    def lengths(self) -> list[int]:
-        """The number of positions each row holds."""
-        raise NotImplementedError
-
-    @property
     def logits_BV(self) -> Tensor:
         """Logits of the token after each row. ValueError after a rewind beyond what was read last: they are gone."""
         if self._last is None:

@@ -109,18 +109,18 @@ def _losses(known: KnownLaw, seen: Observations, i: int) -> tuple[float, np.ndar
         if not len(seen.steps) or not seen.steps[i] > 0:
             raise UsageFault(f"{known.name} predicts by steps, and run {seen.runs[i]!r} tells none")
         batch = d / float(seen.steps[i])
+        draws = np.empty(0)
         if boot is not None:
-            own = replace(boot.setting, batch=batch)
-            draws = law_losses("kaplan-ns", boot.parameters, n, d, own)[:, 0]
-            return float(known.law.at_steps(n, float(seen.steps[i]), batch)), draws
-        return float(known.law.at_steps(n, float(seen.steps[i]), batch)), np.empty(0)
+            draws = law_losses("kaplan-ns", boot.parameters, n, d, replace(boot.setting, batch=batch))[:, 0]
+        return float(known.law.at_steps(n, float(seen.steps[i]), batch)), draws
     surface = known.law if boot is not None and len(form_named(boot.law).needs) == 1 else of_n_and_d(known)
     return float(surface.loss(n, d)), np.empty(0) if boot is None else boot.losses(n, d)[:, 0]
 
 
 def _widened(predicted: float, interval: tuple[float, float], error: float) -> tuple[float, float]:
-    low, high = (math.hypot(math.log(end / predicted), NORMAL_95 * error) for end in interval)
-    return predicted * math.exp(-low), predicted * math.exp(high)
+    with np.errstate(all="ignore"):
+        low, high = np.hypot(np.log(np.divide(interval, predicted)), NORMAL_95 * error)
+        return float(predicted * np.exp(-low)), float(predicted * np.exp(high))
 
 
 def foretold_record(one: Foretold, known: KnownLaw) -> dict[str, Any]:

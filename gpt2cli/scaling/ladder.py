@@ -7,7 +7,6 @@ spans eight times and more at every N; a wider model is trained as long as the l
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -229,4 +228,4 @@ def _in_time(rungs: Sequence[Rung], steps: tuple[int, ...], jobs: int) -> Ladder
         heapq.heappush(free, end)
         if rung.steps is None:
             done[rung.network] = end
-    return Ladder(tuple(rungs), steps, max(itertools.chain(free, [0.0])), jobs)
+    return Ladder(tuple(rungs), steps, max(free), jobs)

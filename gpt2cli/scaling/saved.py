@@ -16,7 +16,7 @@ from gpt2cli.scaling.fitted_law import AnyLaw, Setting, law_of
 from gpt2cli.scaling.forms import FORMS, Form
 from gpt2cli.scaling.kaplan import CRITICAL_BATCH, CriticalBatch
 from gpt2cli.scaling.laws import published
-from gpt2cli.scaling.observations import Observations
+from gpt2cli.scaling.observations import COUNTS, Observations
 from gpt2cli.scaling.uncertainty import Bootstrap, bootstrap_form
 
 
@@ -52,6 +52,8 @@ def read_fit(path: str) -> KnownLaw:
 def known_law(record: Record, name: str) -> KnownLaw:
     """Return the law of a gpt2.fit/1 record that came from `name`; see read_fit."""
     form = FORMS[str(record["law"])]
+    if str(record.get("count", "total")) not in COUNTS:
+        raise BadInput(f"{name}: the fit does not say which parameters N counts")
     values, setting = _parameters(record, form, name), _setting(record, name)
     seen, clusters = _observations(record, name)
     boot = None

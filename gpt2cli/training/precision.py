@@ -7,7 +7,6 @@ import contextlib
 import torch
 
 from gpt2cli.model.device import DTYPES
-from gpt2cli.model.device import native_bf16 as native_bf16
 
 
 def autocast(device: torch.device, dtype: str) -> contextlib.AbstractContextManager[object]:

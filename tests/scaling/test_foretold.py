@@ -14,7 +14,7 @@ from in_process import gpt2_here as gpt2_here
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import encode_record
-from gpt2cli.scaling.foretold import NORMAL_95, foretell, run_error
+from gpt2cli.scaling.foretold import NORMAL_95, _widened, foretell, run_error
 from gpt2cli.scaling.laws import published
 from gpt2cli.scaling.observations import Observations
 from gpt2cli.scaling.saved import known_law
@@ -107,6 +107,18 @@ def test_runs_in_a_file_are_set_beside_the_fit(gpt2_here: Gpt2, fit: Path, tmp_p
     assert found["big"]["kind"] == "run-beside-law" and found["big"]["measured_nats"] == pytest.approx(ahead)
     words = done.stderr.decode()
     assert "OUTSIDE" in words and "inside" in words and "r3 is among the runs that the law was fitted to" in words
+
+
+def test_a_fit_that_counts_something_else_is_refused(gpt2_here: Gpt2, fit: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_bytes(fit.read_bytes().replace(b'"count":"total"', b'"count":"layers"'))
+    done = gpt2_here("fit-scaling", "predict", metrics(tmp_path / "a.jsonl", [("a", 1e8, 2e9, 3.0)]), "--fit", damaged)
+    assert done.returncode == 65 and b"which parameters N counts" in done.stderr
+
+
+def test_an_interval_without_end_stays_without_end() -> None:
+    assert _widened(2.0, (1.9, math.inf), 0.01)[1] == math.inf
+    assert _widened(2.0, (0.0, 2.1), 0.01)[0] == 0.0
 
 
 def test_runs_beside_a_published_law_have_no_interval(gpt2_here: Gpt2, tmp_path: Path) -> None:

@@ -176,11 +176,16 @@ def test_only_usage_faults_escape_hostile_thresholds(tmp_path_factory: pytest.Te
                                                      ) -> None:
     path = tmp_path_factory.mktemp("hostile") / "rules.toml"
     path.write_bytes(file)
+    plain = rule_set(["webtext"])
     for options in ({"changes": [change]}, {"changes": [f"language.{change}"]}, {"thresholds": path}):
         try:
-            rule_set(["webtext"], **options)
-        except UsageFault:
+            taken = rule_set(["webtext"], **options)
+        except UsageFault as error:
+            assert str(error)
             continue
+        # what is taken may set other limits, and changes neither which rules there are nor what each asks for
+        assert taken.names == plain.names
+        assert [set(settings) for _, settings in taken.rules] == [set(settings) for _, settings in plain.rules]
 
 
 def test_one_table_of_a_config_file_serves_every_step(gpt2_here: Gpt2, tmp_path: Path) -> None:  # noqa: F811
