@@ -43,6 +43,7 @@ def test_the_ladder_of_five_minutes_holds_what_a_fit_needs() -> None:
     trunks = [rung for rung in plan.rungs if rung.steps is None]
     assert len(held) == 1 and held[0].steps == plan.steps[-1]
     assert len(trunks) >= 4 and max(trunk.shape.n_params for trunk in trunks) < held[0].shape.n_params
+    assert min(trunk.shape.n_embd for trunk in trunks) == held[0].shape.n_embd // 4
     assert plan.steps[0] >= SHORTEST_STEPS and plan.steps[-1] >= SPAN * plan.steps[0]
     for trunk in trunks:
         ends = sorted(rung.steps for rung in plan.rungs if rung.network == trunk.network and rung.steps)
@@ -70,6 +71,14 @@ def test_more_time_widens_the_model_held_out_until_the_text_ends() -> None:
     held = [ladder(minutes, tokens=10**8).rungs[0].shape.n_embd for minutes in (5, 15, 60, 240)]
     assert held == sorted(held) and held[-1] > held[0]
     assert ladder(600).data_bound and not ladder(5, tokens=10**8).data_bound
+
+
+def test_time_that_the_text_cannot_fill_goes_to_widths_between_at_the_same_lengths() -> None:
+    bound, dense = ladder(32), ladder(60)
+    assert bound.data_bound and dense.data_bound and bound.steps == dense.steps
+    widths = [{rung.shape.n_embd for rung in plan.rungs} for plan in (bound, dense)]
+    assert widths == [{192, 128, 96, 64, 48}, {192, 128, 112, 96, 80, 64, 56, 48}]
+    assert ladder(5).seconds <= 300 and {rung.shape.n_embd for rung in ladder(5).rungs} <= set(WIDTHS)
 
 
 def test_what_is_too_little() -> None:
@@ -141,4 +150,3 @@ def test_a_trunk_is_waited_for() -> None:
     assert plan.seconds >= max(map(sum, chains.values())) - 1e-9
     alone = dataclasses.replace(plan, jobs=1)
     assert sum(rung.seconds for rung in alone.rungs) > plan.seconds
-    assert WIDTHS[0] == min(rung.shape.n_embd for rung in plan.rungs)
