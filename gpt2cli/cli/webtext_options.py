@@ -122,8 +122,8 @@ fetch_options = together(
                  help="Lift the address and port rules for this network. May be repeated."),
 )
 extract_options = together(
-    click.option("--workers", type=Whole(1, 1024), default=None, metavar="N",
-                 help="Processes that extract text; default: one per CPU."),
+    click.option("-j", "--jobs", type=Whole(1, 1024), default=None, metavar="N",
+                 help="Processes that extract text; default: one per CPU. The result is the same."),
     click.option("--page-timeout", type=Real(0, 3600, min_open=True), default=20.0, show_default=True,
                  metavar="SECONDS", help="Longest time to extract one page."),
     click.option("--min-chars", type=Count(), default=200, show_default=True, metavar="N",
@@ -185,10 +185,14 @@ def fetch_config(*, work: str, host_profile: str, contact: str | None, concurren
                        host_profile=host_profile, guard=guard)
 
 
-def extract_config(*, work: str, workers: int | None, page_timeout: float, min_chars: int) -> Any:
+EXTRACT_OPTIONS = ("jobs", "page_timeout", "min_chars")
+"""Names of the parameters that extract_config takes, but for --work."""
+
+
+def extract_config(*, work: str, jobs: int | None, page_timeout: float, min_chars: int) -> Any:
     """Return the ExtractConfig of these options."""
     from pathlib import Path
 
     from gpt2cli.webtext.extract import ExtractConfig
 
-    return ExtractConfig(Path(work), workers, page_timeout, min_chars)
+    return ExtractConfig(Path(work), jobs, page_timeout, min_chars)

@@ -57,8 +57,7 @@ def command(console: Console, files: tuple[str, ...], output: str, force: bool, 
         scrape(files or ("-",), sink, config, steps, shield=signals.polled)
 
 
-def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: float, min_chars: int,
-            dedup_profile: str, **options: Any) -> Any:
+def _config(*, work: str, host_profile: str, dedup_profile: str, **options: Any) -> Any:
     from pathlib import Path
 
     from gpt2cli.webtext.dedup import DedupConfig
@@ -66,12 +65,12 @@ def _config(*, work: str, host_profile: str, workers: int | None, page_timeout: 
     from gpt2cli.webtext.scrape import ScrapeConfig
 
     linking = {name: options.pop(name) for name in webtext_options.LINK_OPTIONS if name in options}
+    extracting = {name: options.pop(name) for name in webtext_options.EXTRACT_OPTIONS}
     filtering = {name: options.pop(name) for name in webtext_options.FILTER_OPTIONS}
     return ScrapeConfig(
         links=webtext_options.link_config(host_profile=host_profile, **linking),
         fetch=webtext_options.fetch_config(work=work, host_profile=host_profile, **options),
-        extract=webtext_options.extract_config(work=work, workers=workers, page_timeout=page_timeout,
-                                               min_chars=min_chars),
+        extract=webtext_options.extract_config(work=work, **extracting),
         rules=webtext_options.filter_rules(**filtering),
         dedup=DedupConfig(DEDUP_PROFILES[dedup_profile], work=Path(work)),
     )

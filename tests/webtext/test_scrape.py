@@ -17,7 +17,7 @@ from webtext.local_site import Site, serving
 
 Gpt2 = Callable[..., subprocess.CompletedProcess[bytes]]
 FETCHING = ("--allow-net", "127.0.0.0/8", "--allow-net", "::1/128", "--host-gap", "0", "--timeout", "5")
-LOCAL = (*FETCHING, "--workers", "2")
+LOCAL = (*FETCHING, "-j", "2")
 WHOLE = (*LOCAL, "--dedup", "exact")
 
 
