@@ -4,6 +4,8 @@ A message says what is wrong, in which file at which record or byte, and what to
 It carries no command name (the cli adds that), starts in lower case and ends without a full stop.
 """
 
+import errno
+
 
 class Gpt2Error(Exception):
     """A failure that a person can read. Exit status 1."""
@@ -35,6 +37,14 @@ class StoppedEarly(Gpt2Error):
     status = 75
 
 
+class OthersFailed(Gpt2Error):
+    """Another rank of the same run failed and says why; this one ends with its status and says nothing."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("")
+        self.status = status
+
+
 class Interrupted(Exception):
     """A polled signal was obeyed and state was saved; the cli re-raises the signal itself."""
 
@@ -46,3 +56,12 @@ class StdoutGone(Exception):
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun for such a sentence: "1 document", "2,000 documents"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def os_sentence(error: OSError) -> str:
+    """Return what the operating system refused as such a sentence, with what to do about it."""
+    reason = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    hint = {errno.ENOSPC: "; free some space and run it again", errno.EFBIG: "; raise the file size limit (ulimit -f)",
+            errno.EBADF: " (a standard stream is closed)"}
+    return f"{where}{reason}{hint.get(error.errno or 0, '')}"

@@ -6,7 +6,6 @@ Exit status: 0 done; 1 failure; 2 usage; 65 bad input; 74 I/O error; 75 stopped 
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 import io
 import os
@@ -20,7 +19,7 @@ import click
 import gpt2cli
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import say
-from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone
+from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, os_sentence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "webtext-scrape": ("corpus", "webtext_scrape", "Reddit links to clean, de-duplicated documents."),
@@ -146,7 +145,8 @@ def _command_name(arguments: list[str]) -> str:
 
 def _explain(name: str, error: Exception) -> int:
     if isinstance(error, Gpt2Error):
-        say(f"{name}: {error}")
+        if str(error):  # a rank that ends with another has nothing to add
+            say(f"{name}: {error}")
         return error.status
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else name
@@ -160,7 +160,7 @@ def _explain(name: str, error: Exception) -> int:
     if isinstance(error, click.Abort):
         return 1
     if isinstance(error, OSError):
-        say(f"{name}: {_os_sentence(error)}")
+        say(f"{name}: {os_sentence(error)}")
         return 74
     if isinstance(error, MemoryError):
         say(f"{name}: out of memory; a smaller --micro-batch, --size or input needs less")
@@ -168,14 +168,6 @@ def _explain(name: str, error: Exception) -> int:
     traceback.print_exc()
     say(f"{name}: this is a bug in gpt2cli; please report it with the lines above")
     return 1
-
-
-def _os_sentence(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    where = f"{error.filename}: " if error.filename is not None else ""
-    hint = {errno.ENOSPC: "; free some space and run it again", errno.EFBIG: "; raise the file size limit (ulimit -f)",
-            errno.EBADF: " (a standard stream is closed)"}
-    return f"{where}{reason}{hint.get(error.errno or 0, '')}"
 
 
 def _finish(status: int) -> NoReturn:
@@ -188,7 +180,7 @@ def _finish(status: int) -> NoReturn:
     except OSError as error:
         signals.silence_stdout()
         if status == 0:
-            say(f"gpt2: {_os_sentence(error)}")
+            say(f"gpt2: {os_sentence(error)}")
             status = 74
     sys.exit(status)
 

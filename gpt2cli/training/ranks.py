@@ -1,0 +1,317 @@
+"""The processes that train one run together: who this one is, what they agree on, and how they all end when one does.
+
+torchrun starts them, or any launcher that sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Rank 0 leads:
+it alone writes and speaks. What the ranks say to each other beside tensors is JSON; nothing is pickled.
+
+Two channels: collectives, in which every rank takes part in the same order, and the launcher's key-value store, where
+one rank can leave word at any time: that it was asked to stop, or why it failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt2cli.errors import (
+    BadInput,
+    Gpt2Error,
+    Interrupted,
+    IOFailure,
+    OthersFailed,
+    StoppedEarly,
+    UsageFault,
+)
+
+LEADER = 0
+JOIN_TIMEOUT = timedelta(minutes=5)
+"""How long the first to come wait for the others."""
+SILENCE_TIMEOUT = timedelta(minutes=60)
+"""How long a rank may keep the others waiting: as long as the leader needs to write a checkpoint, and more."""
+_POLL_SECONDS = 0.05
+_STOP, _FAULT, _LOST, _ENDED = "gpt2/stop", "gpt2/fault", "gpt2/lost", "gpt2/ended"
+_BY_STATUS: dict[int, type[Gpt2Error]] = {2: UsageFault, 65: BadInput, 74: IOFailure, 75: StoppedEarly}
+
+
+class LostRank(StoppedEarly):
+    """Another rank is gone; what this one holds is the state after the last whole step."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process among `world`: its rank in all, its number on its own machine."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return the place that a launcher gave this process, the only one where there was none.
+
+    Raises UsageFault when the launcher's variables are incomplete or contradict each other.
+    """
+    if "WORLD_SIZE" not in environment:
+        return Place()
+    world = _number(environment, "WORLD_SIZE", 1, 1 << 20)
+    rank = _number(environment, "RANK", 0, world - 1)
+    local = _number(environment, "LOCAL_RANK", 0, world - 1)
+    if world > 1:
+        _number(environment, "MASTER_PORT", 1, 65535)
+        if not environment.get("MASTER_ADDR"):
+            raise UsageFault("WORLD_SIZE is set and MASTER_ADDR is not; torchrun sets them all")
+    return Place(rank, world, local)
+
+
+def _number(environment: Mapping[str, str], name: str, low: int, high: int) -> int:
+    word = environment.get(name)
+    if word is None:
+        raise UsageFault(f"WORLD_SIZE is set and {name} is not; torchrun sets them all")
+    if not (word.isascii() and word.isdigit() and low <= int(word) <= high):
+        raise UsageFault(f"the variable {name} is {word[:40]!r}, not a number from {low} to {high}; torchrun sets it, "
+                         "and without WORLD_SIZE one process trains alone")
+    return int(word)
+
+
+class Ranks:
+    """This process among those of one run. One that is alone has no process group, and every method is then free."""
+
+    def __init__(self, place: Place | None = None, store: Any = None) -> None:
+        place = place or Place()
+        self.rank, self.world, self.local_rank = place.rank, place.world, place.local_rank
+        self._store = store
+        self._next_poll = 0.0
+
+    @property
+    def leader(self) -> bool:
+        """Whether this rank is the one that writes and speaks."""
+        return self.rank == LEADER
+
+    def share(self, count: int) -> range:
+        """Return which of `count` things in order this rank has: neighbours, within one as many as any other rank."""
+        return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """Return this rank's own device of the kind `chosen`; UsageFault when there is none for it."""
+        if self.world == 1 or chosen.type == "cpu":
+            return chosen
+        if chosen.type != "cuda":
+            raise UsageFault(f"several ranks train on CPUs or on CUDA devices, not on {chosen}")
+        if chosen.index is not None:
+            raise UsageFault(f"every rank takes the GPU of its own number; give --device cuda, not {chosen}")
+        if self.local_rank >= torch.cuda.device_count():
+            raise UsageFault(f"no GPU for rank {self.rank}: it is number {self.local_rank} on its machine, where torch "
+                             f"sees {torch.cuda.device_count()} CUDA devices; give a smaller --nproc-per-node")
+        device = torch.device("cuda", self.local_rank)
+        torch.cuda.set_device(device)
+        return device
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Leave the block on all ranks alike: a failure on any of them ends them all, told once."""
+        fault: Gpt2Error | OSError | None = None
+        try:
+            yield
+        except (Gpt2Error, OSError) as error:
+            fault = error
+        if self.world == 1:
+            if fault is not None:
+                raise fault
+            return
+        told = self._gather_text("" if fault is None else _encode(self.rank, fault))
+        first = next((text for text in told if text), None)
+        if first is not None:
+            self._raise(first, fault)
+
+    def from_leader(self, value: Any) -> Any:
+        """Return the leader's `value`, made of what JSON knows, on every rank."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        data = json.dumps(value).encode() if self.leader else b""
+        with self._contact():
+            length = torch.tensor([len(data)])
+            dist.broadcast(length, LEADER)
+            content = _as_tensor(data) if self.leader else torch.empty(int(length), dtype=torch.uint8)
+            dist.broadcast(content, LEADER)
+        return json.loads(content.numpy().tobytes())
+
+    def copy_from_leader(self, tensors: list[Tensor]) -> None:
+        """Fill `tensors`, which every rank has in equal shapes, with the leader's."""
+        if self.world == 1:
+            return
+        import torch.distributed as dist
+
+        with self._contact():
+            for tensor in tensors:
+                dist.broadcast(tensor, LEADER)
+
+    def stop_asked(self, wish: bool) -> bool:
+        """Whether this rank, whose wish is `wish`, or any other was asked to stop. For inner loops; see settle()."""
+        if self.world == 1:
+            return wish
+        if wish:
+            self._leave_word(_STOP, "1")
+            return True
+        if time.monotonic() < self._next_poll:
+            return False
+        self._next_poll = time.monotonic() + _POLL_SECONDS
+        with self._contact():
+            return bool(self._store.check([_STOP]))
+
+    def any(self, wish: bool) -> bool:
+        """Whether `wish` is true on any rank: a collective."""
+        if self.world == 1:
+            return wish
+        return self._sum([float(wish)])[0] > 0
+
+    def settle(
+        self, values: Mapping[int, float], count: int, fault: Interrupted | Gpt2Error | OSError | None = None
+    ) -> list[float]:
+        """Return `count` numbers of which each rank gives its own, to the bit; a collective, which ends a stage.
+
+        If any rank gives a fault instead, all raise: the leader as its own would be, Interrupted if it was no failure.
+        """
+        if self.world == 1:
+            if fault is not None:
+                raise fault
+            return [values[i] for i in range(count)]
+        if isinstance(fault, (Gpt2Error, OSError)):
+            self._leave_word(_FAULT, _encode(self.rank, fault))
+        if fault is not None:
+            self._leave_word(_STOP, "1")
+        *union, faults = self._sum([values.get(i, 0.0) for i in range(count)] + [float(fault is not None)])
+        if faults:
+            with self._contact():
+                if self._store.check([_FAULT]):
+                    self._raise(self._store.get(_FAULT).decode(), fault)
+            raise Interrupted
+        return union
+
+    def _sum(self, values: list[float]) -> list[float]:
+        import torch.distributed as dist
+
+        numbers = torch.tensor(values, dtype=torch.float64)
+        with self._contact():
+            dist.all_reduce(numbers)
+        result: list[float] = numbers.tolist()
+        return result
+
+    def _gather_text(self, text: str) -> list[str]:
+        import torch.distributed as dist
+
+        data = text.encode()
+        with self._contact():
+            lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+            dist.all_gather(lengths, torch.tensor([len(data)]))
+            longest = max(int(length) for length in lengths)
+            if not longest:
+                return [""] * self.world
+            contents = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.world)]
+            dist.all_gather(contents, _as_tensor(data.ljust(longest)))
+        return [content.numpy().tobytes()[: int(length)].decode()
+                for content, length in zip(contents, lengths, strict=True)]
+
+    def _raise(self, encoded: str, own: BaseException | None) -> None:
+        """End with what some rank failed of: the leader tells it, the others follow with its status."""
+        rank, status, text = json.loads(encoded)
+        if not self.leader:
+            raise OthersFailed(status)
+        if rank == self.rank and own is not None:
+            raise own
+        raise _BY_STATUS.get(status, Gpt2Error)(f"rank {rank}: {text}")
+
+    def _leave_word(self, key: str, text: str) -> None:
+        with self._contact():
+            self._store.set(key, text)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Turn the backends' own words for a peer that is gone into LostRank, where a library communicates for us."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world == 1 or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "by peer")):
+                raise
+            raise self._lost() from None
+
+    @contextlib.contextmanager
+    def _contact(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError:  # every error of torch.distributed is one
+            raise self._lost() from None
+
+    def _lost(self) -> Gpt2Error:
+        try:
+            if self._store.check([_ENDED]):  # it could still say why
+                return OthersFailed(int(self._store.get(_ENDED)))
+            told = self._store.add(_LOST, 1) > 1
+        except RuntimeError:
+            told = False
+        return LostRank("" if told else f"lost contact with another of the {self.world} ranks")
+
+    def ended(self, status: int) -> None:
+        """Leave word that this rank ends with `status` and says why itself, if anybody is there to read it."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set(_ENDED, str(status))
+
+
+ALONE = Ranks()
+"""The ranks of a run of one process."""
+
+
+def _encode(rank: int, error: Exception) -> str:
+    if isinstance(error, Gpt2Error):
+        return json.dumps([rank, error.status, str(error)])
+    assert isinstance(error, OSError)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return json.dumps([rank, IOFailure.status, f"{where}{error.strerror or error}"])
+
+
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Ranks]:
+    """Yield the ranks of this run, met over the network; alone, yield at once.
+
+    Raises UsageFault for a launcher's variables that make no sense, Gpt2Error when the others don't come.
+    """
+    place = place_from_environment()
+    if place.world == 1:
+        yield ALONE
+        return
+    import torch.distributed as dist
+
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", timeout=JOIN_TIMEOUT)))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
+                                rank=place.rank, world_size=place.world, timeout=SILENCE_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise Gpt2Error(f"rank {place.rank} did not meet the other ranks at {where}: {str(error).splitlines()[0]}"
+                        ) from None
+    ranks = Ranks(place, store)
+    try:
+        yield ranks
+    except LostRank:
+        raise
+    except Gpt2Error as error:
+        ranks.ended(error.status)
+        raise
+    except OSError:
+        ranks.ended(IOFailure.status)
+        raise
+    finally:
+        dist.destroy_process_group()
