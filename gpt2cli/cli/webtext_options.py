@@ -16,6 +16,8 @@ HOST_PROFILES = ("webtext", "openwebtext", "none")
 """Names of gpt2cli.webtext.hosts.PROFILES."""
 DEDUP_PROFILES = ("openwebtext", "fineweb", "exact")
 """Names of gpt2cli.webtext.dedup_profiles.DEDUP_PROFILES."""
+EXTRACTORS = ("trafilatura", "resiliparse")
+"""Names of gpt2cli.webtext.page_text.EXTRACTORS."""
 Decorator = Callable[[Any], Any]
 
 
@@ -124,10 +126,24 @@ fetch_options = together(
 extract_options = together(
     click.option("-j", "--jobs", type=Whole(1, 1024), default=None, metavar="N",
                  help="Processes that extract text; default: one per CPU. The result is the same."),
+    click.option("--extractor", type=click.Choice(EXTRACTORS), default="trafilatura", show_default=True,
+                 help="What finds the text in a page; resiliparse is the fast one."),
     click.option("--page-timeout", type=Real(0, 3600, min_open=True), default=20.0, show_default=True,
                  metavar="SECONDS", help="Longest time to extract one page."),
+    click.option("--page-memory", type=Count(64 << 20), default="1Gi", show_default=True, metavar="N",
+                 help="Most memory that a process may take for pages, in bytes."),
     click.option("--min-chars", type=Count(), default=200, show_default=True, metavar="N",
                  help="Shortest text that is a document, in characters."),
+)
+
+
+engine_options = together(
+    click.option("--shards", "shares", type=Whole(1, 1000), default=1, show_default=True, metavar="N",
+                 help="Divide the hosts into N shares, each with a fetch of its own; the documents are the same."),
+    click.option("--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+                 help="Who does the work: this machine, or a Ray cluster."),
+    click.option("--ray-address", metavar="ADDRESS",
+                 help="The cluster: auto, HOST:PORT or ray://HOST:PORT; default: one of -j cores on this machine."),
 )
 
 
@@ -185,14 +201,16 @@ def fetch_config(*, work: str, host_profile: str, contact: str | None, concurren
                        host_profile=host_profile, guard=guard)
 
 
-EXTRACT_OPTIONS = ("jobs", "page_timeout", "min_chars")
+EXTRACT_OPTIONS = ("jobs", "extractor", "page_timeout", "page_memory", "min_chars")
 """Names of the parameters that extract_config takes, but for --work."""
 
 
-def extract_config(*, work: str, jobs: int | None, page_timeout: float, min_chars: int) -> Any:
+def extract_config(*, work: str, jobs: int | None, extractor: str, page_timeout: float, page_memory: int,
+                   min_chars: int) -> Any:
     """Return the ExtractConfig of these options."""
     from pathlib import Path
 
     from gpt2cli.webtext.extract import ExtractConfig
+    from gpt2cli.webtext.page_pool import Limits
 
-    return ExtractConfig(Path(work), jobs, page_timeout, min_chars)
+    return ExtractConfig(Path(work), jobs, min_chars, extractor, Limits(page_timeout, page_memory))

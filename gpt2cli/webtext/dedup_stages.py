@@ -84,16 +84,24 @@ def write_part(path: str | os.PathLike[str], duplicates: str | os.PathLike[str],
     """Write the documents of input `part` (from 1, as its signature file was given) that are not among `duplicates`."""
     if str(path) == "-" == str(duplicates):
         raise UsageFault("the documents and --duplicates can't both be standard input")
+    write_parts([path], duplicates, part, sink, tally, reporter)
+    reporter.note(tally.line())
+
+
+def write_parts(paths: Paths, duplicates: str | os.PathLike[str], first: int, sink: RecordWriter, tally: StepTally,
+                reporter: Reporter) -> None:
+    """Do so for consecutive inputs, of which the first is number `first`, reading the duplicates once."""
     found = _records(duplicates, "gpt2.duplicates", "gpt2.duplicate", reporter)
     parts = next(found)["parts"]
     if not isinstance(parts, list) or not all(isinstance(one, dict) for one in parts):
         raise BadInput(f"{display_name(duplicates)}: the parts of the duplicates are no list of inputs")
-    if part > len(parts):
-        raise UsageFault(f"--part {part}: {display_name(duplicates)} knows {counted(len(parts), 'input')}")
-    drops = DropList(_of_part(found, part, display_name(duplicates)))
-    write_survivors(part - 1, input_lines(path, reporter), display_name(path),
-                    str(parts[part - 1].get("input_blake2b")), drops, sink, tally, reporter)
-    reporter.note(tally.line())
+    last = first + len(paths) - 1
+    if last > len(parts):
+        raise UsageFault(f"--part {last}: {display_name(duplicates)} knows {counted(len(parts), 'input')}")
+    drops = DropList(_of_parts(found, range(first, last + 1), display_name(duplicates)))
+    for part, path in enumerate(paths, first - 1):
+        write_survivors(part, input_lines(path, reporter), display_name(path), str(parts[part].get("input_blake2b")),
+                        drops, sink, tally, reporter)
 
 
 @contextlib.contextmanager
@@ -165,12 +173,12 @@ def _records(path: str | os.PathLike[str], head: str, kind: str, reporter: Repor
         reporter.warn(warning)
 
 
-def _of_part(records: Iterator[Record], part: int, name: str) -> Iterator[Duplicate]:
+def _of_parts(records: Iterator[Record], parts: range, name: str) -> Iterator[Duplicate]:
     for record in records:
-        if record["part"] != part:
+        part, line, survivor, similarity = (record[field] for field in ("part", "line", "survivor", "similarity"))
+        if part not in parts:
             continue
-        line, survivor, similarity = record["line"], record["survivor"], record["similarity"]
-        if type(line) is not int or line < 1 or not isinstance(survivor, str) \
+        if type(part) is not int or type(line) is not int or line < 1 or not isinstance(survivor, str) \
                 or not isinstance(similarity, int | float) or record["reason"] not in (EXACT, NEAR):
             raise BadInput(f"{name}: a gpt2.duplicate record that makes no sense")
         yield Duplicate(part - 1, line - 1, record["reason"] == EXACT, similarity, survivor, 0, 0)

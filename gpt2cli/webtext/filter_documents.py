@@ -193,22 +193,6 @@ def filtered_lines(
             reporter.note(f"{name}: {line_counts[name]:,} lines of texts changed or taken out")
 
 
-def filtered_documents(documents: Iterator[Record], rules: RuleSet, tally: StepTally, reporter: Reporter
-                       ) -> Iterator[Record]:
-    """Yield those of gpt2.document/1 fields that pass, in order."""
-    work = DocumentFilter(rules)
-    for document in documents:
-        tally.read += 1
-        if reporter.stopping():
-            raise Interrupted("stopped while filtering; the same command begins this step anew")
-        result = work.judge(document, {})
-        if isinstance(result, Dropped):
-            tally.drop(result.what, result.reason, **result.measured)
-        else:
-            tally.kept += 1
-            yield result
-
-
 def _collected(results: Iterator[FilteredLines], read: ReadTally, line_counts: dict[str, int], tally: StepTally,
                reporter: Reporter) -> Iterator[bytes]:
     for done in results:

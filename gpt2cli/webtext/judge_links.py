@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from gpt2cli.records.jsonl import encode_record
+from gpt2cli.errors import BadInput
+from gpt2cli.records.jsonl import Record, encode_record
 from gpt2cli.webtext.hosts import host_profile
 from gpt2cli.webtext.line_blocks import LineBlock
 from gpt2cli.webtext.shards import EVERYTHING, Share
@@ -58,6 +59,18 @@ class Link:
                 "created_utc": self.created_utc}
 
 
+def link_of(record: Record) -> Link:
+    """Return the link of a gpt2.link record, fit to be fetched. Raises BadInput for another."""
+    url, key = record["url"], record["url_key"]
+    if not isinstance(url, str) or not isinstance(key, str):
+        raise BadInput("a gpt2.link record whose url or url_key is no text")
+    try:
+        url = clean_url(url)
+    except UrlFault as error:
+        raise BadInput(f"a gpt2.link record of {url[:100]!r}: {error}; make them with webtext-scrape links") from None
+    return Link(url, key, record["karma"], record["subreddit"], record["created_utc"])
+
+
 @dataclass
 class JudgedLines:
     """What a block of lines came to: `read` lines that were not blank, ENTRY rows (numbers not yet given) with the
@@ -99,14 +112,14 @@ class LinkJudge:
                 continue
             reason = self._refusal(candidate)
             if reason is None:
-                reason = self._keep(candidate, judged, entries)
+                reason = self._keep(candidate, judged, entries, [block.part, number])
             if reason is not None:
                 judged.dropped.append((candidate.url or block.place(number), reason, ""))
         judged.entries = np.array(entries, ENTRY)
         return judged
 
-    def _keep(self, candidate: Candidate, judged: JudgedLines, entries: list[tuple[bytes, int, int, int]]
-              ) -> str | None:
+    def _keep(self, candidate: Candidate, judged: JudgedLines, entries: list[tuple[bytes, int, int, int]],
+              position: list[int]) -> str | None:
         try:
             url = clean_url(candidate.url)
             key = url_key(url)
@@ -119,7 +132,10 @@ class LinkJudge:
             judged.elsewhere += 1
             return None
         link = Link(url, key, candidate.karma, candidate.subreddit, candidate.created_utc)
-        judged.records.append(encode_record("gpt2.link", link.fields()))
+        fields = link.fields()
+        if self._config.share.count > 1:
+            fields["position"] = position  # by which the shares are merged to the order of one run
+        judged.records.append(encode_record("gpt2.link", fields))
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         standing = KNOWN if candidate.karma is not None else UNKNOWN if candidate.from_reddit else LISTED
         entries.append((digest, 0, candidate.karma or 0, standing))

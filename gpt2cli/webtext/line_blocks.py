@@ -15,11 +15,15 @@ BLOCK = 1 << 19
 
 @dataclass(frozen=True)
 class LineBlock:
-    """Whole lines of an input: how messages name it, the number of its first line (from 1), the lines."""
+    """Whole lines of an input: how messages name it, the number of its first line (from 1), the lines.
+
+    part: which of several inputs it is, from 1.
+    """
 
     name: str
     number: int
     data: bytes
+    part: int = 1
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the number of each line, and the line without its LF."""
@@ -30,7 +34,8 @@ class LineBlock:
         return f"{self.name} line {number}"
 
 
-def line_blocks(stream: BinaryIO, name: str, size: int = BLOCK, max_line: int = MAX_LINE) -> Iterator[LineBlock]:
+def line_blocks(stream: BinaryIO, name: str, size: int = BLOCK, max_line: int = MAX_LINE, part: int = 1
+                ) -> Iterator[LineBlock]:
     """Yield the lines of a stream, about `size` bytes together; a line above `max_line` bytes is BadInput."""
     parts: list[bytes] = []
     held, number = 0, 1
@@ -38,7 +43,7 @@ def line_blocks(stream: BinaryIO, name: str, size: int = BLOCK, max_line: int = 
         cut = more.rfind(b"\n") + 1
         if cut:
             data = b"".join([*parts, more[:cut]])
-            yield LineBlock(name, number, data)
+            yield LineBlock(name, number, data, part)
             number += data.count(b"\n")
             parts, held = [], 0
         parts.append(more[cut:])
@@ -46,4 +51,4 @@ def line_blocks(stream: BinaryIO, name: str, size: int = BLOCK, max_line: int = 
         if held > max_line:
             raise BadInput(f"{name} line {number} is longer than {max_line} bytes")
     if held:
-        yield LineBlock(name, number, b"".join(parts))
+        yield LineBlock(name, number, b"".join(parts), part)

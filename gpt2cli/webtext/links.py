@@ -16,21 +16,13 @@ from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.ordered_pool import OrderedPool
 from gpt2cli.webtext.dump_container import open_dump
-from gpt2cli.webtext.judge_links import MALFORMED, JudgedLines, Link, LinkConfig, LinkJudge
+from gpt2cli.webtext.judge_links import MALFORMED, JudgedLines, LinkConfig, LinkJudge
 from gpt2cli.webtext.line_blocks import LineBlock, line_blocks
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.unique_links import SORT_MEMORY, UniqueLinks, fields_of
 
 SHOWN_MALFORMED = 5
 """Malformed lines that are told one by one; the others are counted, and all are in the rejects file."""
-
-
-def select_links(
-    paths: Sequence[str | os.PathLike[str]], config: LinkConfig, tally: StepTally, reporter: Reporter
-) -> Iterator[Link]:
-    """Yield what link_records does, as links."""
-    for line in link_records(paths, config, tally, reporter):
-        yield Link(**fields_of(line))
 
 
 def link_records(
@@ -47,24 +39,42 @@ def link_records(
     with tempfile.TemporaryDirectory(prefix="gpt2-links-") as directory, UniqueLinks(
         Path(directory), config.min_karma if config.sum_karma else None, memory
     ) as unique:
-        complaints = _Complaints(reporter)
-        for judged in _judged_blocks(paths, config, jobs):
-            tally.read += judged.read - judged.elsewhere
-            for what, reason, detail in judged.dropped:
-                tally.drop(what, reason, detail)
-                if reason == MALFORMED:
-                    complaints.add(what, detail)
+        for judged in judged_links(paths, config, tally, reporter, jobs):
             unique.add(judged.entries, judged.records)
-            reporter.progress(tally.read, None, "lines", kept=f"{unique.count:,}")
-            if reporter.stopping():
-                raise Interrupted("stopped while reading links; nothing was lost")
-        complaints.finish(tally.read)
-        for line, why in unique.judged():
-            if why is None:
-                tally.kept += 1
-                yield line
-            else:
-                tally.drop(fields_of(line)["url"] if tally.rejects is not None else "", why)
+        yield from united_links(unique, tally)
+
+
+def judged_links(
+    paths: Sequence[str | os.PathLike[str]], config: LinkConfig, tally: StepTally, reporter: Reporter, jobs: int = 1
+) -> Iterator[JudgedLines]:
+    """Yield what the lines of `paths` come to, a block at a time, each seen by itself; raises as link_records does.
+
+    What is read and dropped here goes to `tally`, repetitions are still in and nothing is counted as kept.
+    """
+    complaints = _Complaints(reporter)
+    found = 0
+    for judged in _judged_blocks(paths, config, jobs):
+        tally.read += judged.read - judged.elsewhere
+        for what, reason, detail in judged.dropped:
+            tally.drop(what, reason, detail)
+            if reason == MALFORMED:
+                complaints.add(what, detail)
+        found += len(judged.records)
+        yield judged
+        reporter.progress(tally.read, None, "lines", passed=f"{found:,}")
+        if reporter.stopping():
+            raise Interrupted("stopped while reading links; nothing was lost")
+    complaints.finish(tally.read)
+
+
+def united_links(unique: UniqueLinks, tally: StepTally) -> Iterator[bytes]:
+    """Yield the gpt2.link/1 lines that stay of all that were added, in their order; the others go to `tally`."""
+    for line, why in unique.judged():
+        if why is None:
+            tally.kept += 1
+            yield line
+        else:
+            tally.drop(fields_of(line)["url"] if tally.rejects is not None else "", why)
 
 
 def _judged_blocks(paths: Sequence[str | os.PathLike[str]], config: LinkConfig, jobs: int) -> Iterator[JudgedLines]:
@@ -78,9 +88,9 @@ def _judged_blocks(paths: Sequence[str | os.PathLike[str]], config: LinkConfig, 
 
 
 def _blocks(paths: Sequence[str | os.PathLike[str]]) -> Iterator[LineBlock]:
-    for path in paths:
+    for part, path in enumerate(paths, 1):
         with open_dump(path) as stream:
-            yield from line_blocks(stream, display_name(path))
+            yield from line_blocks(stream, display_name(path), part=part)
 
 
 class _Complaints:

@@ -1,21 +1,18 @@
-"""webtext-scrape: its steps, each from records to records, and all of them in a row."""
+"""webtext-scrape: its steps, each by itself from records to records. All of them in a row are whole_crawl.py's."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpt2cli.errors import BadInput
-from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, encode_record, read_records
+from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, read_records
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.judge_links import Link, LinkConfig
-from gpt2cli.webtext.links import link_records, select_links
+from gpt2cli.webtext.judge_links import Link, LinkConfig, link_of
+from gpt2cli.webtext.links import link_records
 from gpt2cli.webtext.tally import StepTally
-from gpt2cli.webtext.urls import UrlFault, clean_url
 
 if TYPE_CHECKING:
     # What a step loads (aiohttp, CLD2, a tokenizer) is loaded when it runs: the others begin the sooner.
@@ -27,17 +24,6 @@ if TYPE_CHECKING:
 Paths = Sequence[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True)
-class ScrapeConfig:
-    """The configuration of every step."""
-
-    links: LinkConfig
-    fetch: FetchConfig
-    extract: ExtractConfig
-    rules: RuleSet
-    dedup: DedupConfig
-
-
 class Steps:
     """The steps with one reporter and one rejects file (gpt2.reject/1 for everything dropped).
 
@@ -46,15 +32,9 @@ class Steps:
     """
 
     def __init__(self, rejects: RecordWriter | None, reporter: Reporter) -> None:
-        self._rejects = rejects
+        self.rejects = rejects
         self._reporter = reporter
         self.tallies: list[StepTally] = []
-
-    def links(self, paths: Paths, config: LinkConfig) -> Iterator[Link]:
-        """Yield the links of dumps and URL lists."""
-        tally = self.new_tally("links")
-        yield from select_links(paths, config, tally, self._reporter)
-        self._reporter.note(tally.line())
 
     def link_lines(self, paths: Paths, config: LinkConfig, jobs: int) -> Iterator[bytes]:
         """Yield the same links as lines of gpt2.link/1."""
@@ -62,12 +42,12 @@ class Steps:
         yield from link_records(paths, config, tally, self._reporter, jobs)
         self._reporter.note(tally.line())
 
-    def fetch(self, links: Sequence[Link], config: FetchConfig) -> Iterator[Record]:
+    def fetch(self, links: Iterable[Link], config: FetchConfig) -> Iterator[Record]:
         """Yield gpt2.page/1 fields for the links."""
         from gpt2cli.webtext.fetch import fetch_pages
 
         tally = self.new_tally("fetch")
-        yield from fetch_pages(links, config, tally, self._reporter)
+        yield from fetch_pages(list(links), config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def extract(self, pages: Iterator[Record], config: ExtractConfig) -> Iterator[Record]:
@@ -76,14 +56,6 @@ class Steps:
 
         tally = self.new_tally("extract")
         yield from extract_documents(pages, config, tally, self._reporter)
-        self._reporter.note(tally.line())
-
-    def filter(self, documents: Iterator[Record], rules: RuleSet) -> Iterator[Record]:
-        """Yield the documents (gpt2.document/1 fields) that pass the rules."""
-        from gpt2cli.webtext.filter_documents import filtered_documents
-
-        tally = self.new_tally("filter")
-        yield from filtered_documents(documents, rules, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def filter_lines(self, paths: Paths, rules: RuleSet, jobs: int) -> Iterator[bytes]:
@@ -100,6 +72,15 @@ class Steps:
 
         dedup(inputs, sink, self.new_tally("dedup"), config, self._reporter)
 
+    def merged(self, paths: Paths, order: str | None) -> Iterator[bytes]:
+        """Yield the lines of all shares: of links by their position, else in the order of the links in `order`."""
+        from gpt2cli.webtext.merge_shares import in_link_order, merged_links
+
+        tally = self.new_tally("merge")
+        yield from (merged_links(paths, tally, self._reporter) if order is None
+                    else in_link_order(paths, order, tally, self._reporter))
+        self._reporter.note(tally.line())
+
     def records(self, paths: Paths, kind: str) -> Iterator[Record]:
         """Yield the records of `kind` in `paths`, without their schema field."""
         for path in paths:
@@ -113,13 +94,13 @@ class Steps:
                 counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.skipped.items()))
                 self._reporter.note(f"{path}: skipped {counts}")
 
-    def read_links(self, paths: Paths) -> list[Link]:
-        """Return the links of gpt2.link/1 records."""
-        return [_as_link(record) for record in self.records(paths, "gpt2.link")]
+    def read_links(self, paths: Paths) -> Iterator[Link]:
+        """Yield the links of gpt2.link/1 records."""
+        return map(link_of, self.records(paths, "gpt2.link"))
 
     def new_tally(self, step: str) -> StepTally:
         """Return the tally of a step that begins."""
-        tally = StepTally(step, self._rejects)
+        tally = StepTally(step, self.rejects)
         self.tallies.append(tally)
         return tally
 
@@ -138,25 +119,6 @@ def write_lines(sink: RecordWriter, lines: Iterator[bytes]) -> None:
             sink.write_line(line)
 
 
-def scrape(
-    paths: Paths,
-    sink: RecordWriter,
-    config: ScrapeConfig,
-    steps: Steps,
-    shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-) -> None:
-    """Run all steps from dumps and URL lists (`-`: stdin) to documents.
-
-    shield: entered once the links are read, for the part that has state to save and polls reporter.stopping().
-    """
-    links = list(steps.links(paths, config.links))
-    with shield():
-        fetched = (page for page in steps.fetch(links, config.fetch) if page["outcome"] == "ok")
-        documents = steps.filter(steps.extract(fetched, config.extract), config.rules)
-        with contextlib.closing(documents):  # type: ignore[type-var]  # a generator
-            steps.dedup((encode_record("gpt2.document", fields)[:-1] for fields in documents), sink, config.dedup)
-
-
 def _require_text(record: Record, name: str) -> None:
     try:
         for value in record.values():
@@ -164,14 +126,3 @@ def _require_text(record: Record, name: str) -> None:
                 value.encode()
     except UnicodeEncodeError:
         raise BadInput(f"{name}: a record with a lone surrogate, which no UTF-8 file can hold") from None
-
-
-def _as_link(record: Record) -> Link:
-    url, key = record["url"], record["url_key"]
-    if not isinstance(url, str) or not isinstance(key, str):
-        raise BadInput("a gpt2.link record whose url or url_key is no text")
-    try:
-        url = clean_url(url)
-    except UrlFault as error:
-        raise BadInput(f"a gpt2.link record of {url[:100]!r}: {error}; make them with webtext-scrape links") from None
-    return Link(url, key, record["karma"], record["subreddit"], record["created_utc"])

@@ -9,8 +9,8 @@ import zstandard
 
 from gpt2cli.errors import BadInput
 from gpt2cli.reporter import Silent
-from gpt2cli.webtext.judge_links import Link, LinkConfig
-from gpt2cli.webtext.links import select_links
+from gpt2cli.webtext.judge_links import Link, LinkConfig, link_of
+from gpt2cli.webtext.links import link_records
 from gpt2cli.webtext.tally import StepTally
 
 OCTOBER = 1_507_000_000
@@ -25,7 +25,7 @@ def select(tmp_path: Path, lines: list[Any], config: LinkConfig | None = None) -
     path = tmp_path / "RS"
     path.write_bytes(data)
     tally = StepTally("links")
-    links = list(select_links([path], config or LinkConfig(), tally, Silent()))
+    links = [link_of(json.loads(line)) for line in link_records([path], config or LinkConfig(), tally, Silent())]
     assert tally.read == tally.kept + sum(tally.dropped.values())
     assert tally.kept == len(links)
     return links, tally
@@ -110,7 +110,7 @@ def test_a_dump_with_reddits_two_gibibyte_window(tmp_path: Path) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     path.write_bytes(compressor.compress(line) + compressor.flush())
     assert zstandard.get_frame_parameters(path.read_bytes()).window_size == 2**31
-    assert len(list(select_links([path], LinkConfig(), StepTally("links"), Silent()))) == 1
+    assert len(list(link_records([path], LinkConfig(), StepTally("links"), Silent()))) == 1
 
 
 @pytest.mark.parametrize("lost", [1, 50, 2000])
@@ -120,4 +120,4 @@ def test_a_truncated_dump_is_an_error(tmp_path: Path, lost: int) -> None:
     lines = b"".join(json.dumps(fields).encode() + b"\n" for fields in posts)
     path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(lines)[:-lost])
     with pytest.raises(BadInput, match="cut short"):
-        list(select_links([path], LinkConfig(), StepTally("links"), Silent()))
+        list(link_records([path], LinkConfig(), StepTally("links"), Silent()))
