@@ -8,14 +8,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from gpt2cli.cli.console import Console
+from gpt2cli.cli.console import Console, Follower, follows
 
 
 class Gpt2Command(click.Command):
     """A command that knows --config, --quiet and --verbose, and hands its callback a Console through ctx.obj."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, many_ranks: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.silent = many_ranks and follows()
+        """Whether it runs as one rank of several, beside one that says what there is to say."""
         self.params += [
             click.Option(["--config"], type=click.Path(dir_okay=False), is_eager=True, expose_value=False,
                          callback=_read_config, metavar="FILE",
@@ -37,7 +39,8 @@ class Gpt2Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the callback with a Console that is taken away at the end."""
-        console = Console(f"gpt2 {self.name}", quiet=ctx.meta.get("gpt2.quiet", False))
+        console = (Follower() if self.silent
+                   else Console(f"gpt2 {self.name}", quiet=ctx.meta.get("gpt2.quiet", False)))
         ctx.obj = console
         if ctx.meta.get("gpt2.verbose"):
             for line in _settings(ctx):

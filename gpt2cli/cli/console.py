@@ -110,6 +110,32 @@ class Console:
         self._bar.update(self._task, completed=done, total=total, what=f"{_count(done)} {unit}", extras=extras)
 
 
+class Follower:
+    """The Reporter of a process that another one speaks for: it listens to signals and says nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+    def progress(self, done: float, total: float | None, unit: str, **fields: str) -> None:
+        """Say nothing."""
+
+    def stopping(self) -> bool:
+        """Whether a stopping signal came."""
+        return signals.received() is not None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def follows() -> bool:
+    """Whether torchrun or its like started this process as one of several, and not as the first, which speaks."""
+    return (os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
+            and "LOCAL_RANK" in os.environ)
+
+
 def _plain(done: float, total: float | None, unit: str, fields: dict[str, str]) -> str:
     share = f" of {_count(total)} ({100 * done / total:.0f} %)" if total else ""
     extras = "".join(f", {name} {value}" for name, value in fields.items())

@@ -149,6 +149,8 @@ def _explain(name: str, error: Exception) -> int:
             say(f"{name}: {error}")
         return error.status
     if isinstance(error, click.UsageError):
+        if error.ctx and getattr(error.ctx.command, "silent", False):
+            return 2
         path = error.ctx.command_path if error.ctx else name
         message = " ".join(error.format_message().split())
         hint = "" if message.endswith("?") or "--help" in message else f" (see {path} --help)"

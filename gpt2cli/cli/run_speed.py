@@ -38,7 +38,7 @@ def _times(shape: ModelShape, layers: int, device: Any, dtype: str) -> tuple[flo
     from gpt2cli.model.gpt2 import GPT2
     from gpt2cli.training.config import TrainOptions, resolve
     from gpt2cli.training.optimizer import AdamW
-    from gpt2cli.training.step import apply_gradient, micro_batch_gradient
+    from gpt2cli.training.step import clip_gradient, micro_batch_gradient
 
     options = TrainOptions(layers=layers, embd=shape.n_embd, heads=shape.n_head, context=shape.n_ctx,
                            batch_tokens=shape.n_ctx, steps=1, dtype=dtype)  # fmt: skip
@@ -52,9 +52,10 @@ def _times(shape: ModelShape, layers: int, device: Any, dtype: str) -> tuple[flo
     least = [float("inf"), float("inf")]
     for _ in range(_ROUNDS):
         clock = [_now(device)]
-        loss = float(micro_batch_gradient(model, ids[:, :-1], ids[:, 1:], config, shape.n_ctx))
+        float(micro_batch_gradient(model, ids[:, :-1], ids[:, 1:], config, shape.n_ctx))
         clock.append(_now(device))
-        apply_gradient(model, optimizer, 1e-6, 1.0, 1, loss)
+        clip_gradient(model, 1.0)
+        optimizer.step(1e-6)
         clock.append(_now(device))
         model.zero_grad(set_to_none=True)
         least = [min(old, end - start) for old, start, end in zip(least, clock, clock[1:], strict=False)]

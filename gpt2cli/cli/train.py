@@ -25,7 +25,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 """What a branch may set for itself."""
 
 
-@click.command("train", cls=Gpt2Command, short_help="Train GPT-2 of any size.")
+@click.command("train", cls=Gpt2Command, many_ranks=True, short_help="Train GPT-2 of any size.")
 @click.argument("shards", type=AnyPath(), metavar="SHARDS")
 @click.option("--size", metavar="NAME", help="small (the default), medium, large or xl.")
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of a ladder model; with --embd.")
@@ -63,9 +63,15 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="How much of the validation split to score.")
 @click.option("--noise-every", type=Count(0), metavar="STEPS",
               help="Measure the gradient noise at every STEPS-th step, for fit-scaling batch; default 0: never.")
+@click.option("--deterministic", is_flag=True,
+              help="Sum gradients in one order, so that 1, 2, 4, 8 ... ranks give the same bits.")
+@click.option("--on-spike", type=click.Choice(["stop", "skip", "rollback"]),
+              help="What to do about a batch whose loss or gradient leaps; default: only what is not finite stops.")
+@click.option("--spike-sigmas", type=Real(0), metavar="X",
+              help="A leap is X deviations above the last 128 steps; default 6, 0: only what is not finite.")
 @click.option("--checkpoint-every", type=Count(1), metavar="STEPS",
               help="Default: a fifth of the run, 10 to 1,000 steps.")
-@click.option("--keep", type=Count(1), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
+@click.option("--keep", type=Count(2), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
 @click.option("--max-time", type=Real(0, min_open=True), metavar="SECONDS",
               help="Stop after the step that passes this, with status 75; the same command goes on.")
 @click.option("-o", "--output", type=AnyPath(), metavar="DIR", help="Run directory; default runs/NAME.")
@@ -83,23 +89,33 @@ def command(
     The run goes to runs/NAME, its metrics also to standard output when that is not a terminal. The same command on
     an unfinished run goes on where its newest checkpoint stands, to the same bytes; on a finished one it says so.
     """
+    from gpt2cli.model.device import choose_device, use_threads
     from gpt2cli.records.shard_set import load_shard_set
-    from gpt2cli.training.config import TrainOptions, named_shape
+    from gpt2cli.training.config import TrainConfig, TrainOptions, named_shape
+    from gpt2cli.training.ranks import joined
 
     asked = TrainOptions(**options)
-    shard_set = load_shard_set(shards)
-    branch = None
-    if branch_from is not None or branch_step is not None:
-        directory = Path(output or f"runs/{Path(branch_from or '').name}-at{branch_step}")
-        branch, config, chosen_device = _resolve_branch(branch_from, branch_step, asked, shard_set, device, threads)
-    else:
-        directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
-        config, chosen_device = _resolve(asked, shard_set, directory, device, threads, force)
-    if dry_run:
-        _print_plan(config, shard_set, directory)
-        return
-    summary = _train(config, shard_set, directory, chosen_device, console, keep=keep, max_seconds=max_time,
-                     override=override, force=force, branch=branch)
+    with joined() as ranks:
+        branch = config = None
+        use_threads(threads)
+        with ranks.together():
+            shard_set = load_shard_set(shards)
+            own_device = ranks.device(choose_device(device))
+            if branch_from is not None or branch_step is not None:
+                directory = Path(output or f"runs/{Path(branch_from or '').name}-at{branch_step}")
+                if ranks.leader:
+                    branch, config = _resolve_branch(branch_from, branch_step, asked, shard_set)
+            else:
+                directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
+                if ranks.leader:
+                    config = _resolve(asked, shard_set, directory, own_device, force)
+        config = TrainConfig(**ranks.from_leader(config.as_record() if config else None))
+        if dry_run:
+            if ranks.leader:
+                _print_plan(config, shard_set, directory)
+            return
+        summary = _train(config, shard_set, directory, own_device, console, keep=keep, max_seconds=max_time,
+                         override=override, force=force, branch=branch, ranks=ranks)
     if summary.already_done:
         console.note(f"{directory} is already done ({summary.steps} steps); --force would train it anew")
     else:
@@ -107,19 +123,17 @@ def command(
 
 
 def _resolve(
-    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: str, threads: int | None, force: bool
-) -> tuple[TrainConfig, Any]:
+    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: Any, force: bool
+) -> TrainConfig:
     """Decide every default; what was decided for us is kept from a run that is already there."""
     from dataclasses import replace
 
-    from gpt2cli.model.device import choose_device, native_bf16, use_threads
+    from gpt2cli.model.device import native_bf16
     from gpt2cli.records.packing import packed_context
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.config import resolve
     from gpt2cli.training.run_record import check_tokenizer
 
-    use_threads(threads)
-    chosen = choose_device(device)
     if is_run(directory) and not force:
         found = read_run(directory)
         check_tokenizer(directory, found, shard_set)
@@ -128,16 +142,14 @@ def _resolve(
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))
-    config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
-                     native_bf16=native_bf16(chosen), packed_context=packed_context(shard_set.index))
-    return config, chosen
+    return resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
+                   native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index))
 
 
 def _resolve_branch(
-    trunk: str | None, step: int | None, asked: TrainOptions, shard_set: ShardSet, device: str, threads: int | None
-) -> tuple[Branch, TrainConfig, Any]:
+    trunk: str | None, step: int | None, asked: TrainOptions, shard_set: ShardSet
+) -> tuple[Branch, TrainConfig]:
     """Take every setting from the trunk but the branch's length, evaluations and checkpoints."""
-    from gpt2cli.model.device import choose_device, use_threads
     from gpt2cli.training.branch import branch_config, open_branch
 
     if trunk is None or step is None:
@@ -148,12 +160,10 @@ def _resolve_branch(
                    and context.get_parameter_source(param.name) == click.core.ParameterSource.COMMANDLINE)
     if given:
         raise click.UsageError(f"a branch goes on with the settings of its trunk; leave out {' and '.join(given)}")
-    use_threads(threads)
-    chosen = choose_device(device)
     branch, config = open_branch(Path(trunk), step, shard_set)
     explicit = {name: getattr(asked, name) for name in sorted(_OF_A_BRANCH - {"decay_tokens"})
                 if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT}
-    return branch, branch_config(config, step, asked.decay_tokens, **explicit), chosen
+    return branch, branch_config(config, step, asked.decay_tokens, **explicit)
 
 
 def _train(
@@ -166,7 +176,7 @@ def _train(
     vocabulary = (gpt2_vocabulary() if shard_set.vocabulary is None
                   else vocabulary_from_canonical(shard_set.vocabulary, str(shard_set.directory)))
     digest = EndDigest()
-    copy = None if sys.stdout.isatty() else _copy_to_stdout(digest)
+    copy = None if sys.stdout.isatty() or not how["ranks"].leader else _copy_to_stdout(digest)
     plan = TrainPlan(config, shard_set, vocabulary, directory, device, copy_metrics=copy, **how)
     with signals.polled():
         summary = train(plan, console)

@@ -116,9 +116,13 @@ def checkpoints_of(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
-def newest_verified(run: Path, warn: Callable[[str], None], *, weights_only: bool) -> Path | None:
-    """Return the newest checkpoint of `run` whose digests hold, warning of every damaged one passed over."""
-    for path in checkpoints_of(run):
+def newest_verified(run: Path, warn: Callable[[str], None], *, weights_only: bool,
+                    among: Callable[[Path], bool] = lambda path: True) -> Path | None:
+    """Return the newest checkpoint of `run` whose digests hold, warning of every damaged one passed over.
+
+    Only those that `among` says yes to are looked at.
+    """
+    for path in filter(among, checkpoints_of(run)):
         problems = verify_checkpoint(path, only=lambda name: not (weights_only and name.startswith("training/")))
         if not problems:
             return path

@@ -89,14 +89,18 @@ def length_up_to_step(path: Path, step: int) -> int:
 class AppendLog:
     """An append-only JSONL log that can be cut back to a recorded length; lines may be copied to a second place."""
 
-    def __init__(self, path: Path, length: int, copy: Callable[[bytes], None] | None = None) -> None:
-        """Open `path` with exactly its first `length` bytes; BadInput when it is shorter."""
-        self._copy = copy
+    def __init__(self, path: Path, copy: Callable[[bytes], None] | None = None) -> None:
+        """Open `path` to append to, making it if need be."""
+        self._path, self._copy = path, copy
         self._file: BinaryIO = open(path, "ab")  # noqa: SIM115
-        have = self._file.tell()
+
+    def cut(self, length: int) -> None:
+        """Keep the first `length` bytes; BadInput when there are fewer."""
+        self._file.flush()
+        have = self._file.seek(0, os.SEEK_END)
         if have < length:
-            self._file.close()
-            raise BadInput(f"{path} has {have} bytes, its checkpoint was written after {length}; it was cut since")
+            raise BadInput(f"{self._path} has {have} bytes, its checkpoint was written after {length}; it was cut "
+                           "since")
         self._file.truncate(length)
         self._file.seek(length)
 
@@ -116,4 +120,5 @@ class AppendLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a line that the disk did not take was write()'s to report
+            self._file.close()

@@ -22,11 +22,18 @@ class TrainingBatches:
     """The micro-batches of any step, by number; a thread makes those of the steps that follow ahead of time."""
 
     def __init__(
-        self, tokens: Tokens, *, n_ctx: int, batch: int, micro_batch: int, seed: int, device: torch.device
+        self, tokens: Tokens, *, n_ctx: int, batch: int, micro_batch: int, seed: int, device: torch.device,
+        share: range | None = None,
     ) -> None:
-        """`batch` and `micro_batch` in sequences of `n_ctx` tokens; UsageFault when `tokens` hold none."""
-        self._reader = WindowReader(tokens, data_order(seed, len(tokens), n_ctx), n_ctx)
+        """`batch` and `micro_batch` in sequences of `n_ctx` tokens; UsageFault when `tokens` hold none.
+
+        share: the numbers of the micro-batches of a step that this rank computes, None for all.
+        """
+        self._order = data_order(seed, len(tokens), n_ctx)
+        self._reader = WindowReader(tokens, self._order, n_ctx)
         self._batch, self._micro, self._device = batch, micro_batch, device
+        self._share = range(-(-batch // micro_batch)) if share is None else share
+        self._whole = share is None
         self._ahead: Prefetch[Tensor] | None = None
         self._next_step = 0
         self._held: deque[Tensor] = deque()
@@ -42,19 +49,33 @@ class TrainingBatches:
         rows = torch.cat(list(self._held))[:count].to(self._device, non_blocking=True)
         return rows[:, :-1], rows[:, 1:]
 
+    def sequences(self, step: int, which: range) -> tuple[Tensor, Tensor]:
+        """Return (inputs, targets) of sequences `which` of `step`, another rank's too; (B, T) int64. Raises alike."""
+        if self._whole and which.start == 0:
+            return self.first_sequences(step, which.stop)
+        self.close()  # the reader is for one thread at a time
+        rows = torch.from_numpy(self._reader.read((step - 1) * self._batch + which.start, len(which)).astype(np.int64))
+        rows = rows.to(self._device)
+        return rows[:, :-1], rows[:, 1:]
+
     def micro_batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets), each (B, T) int64, of step >= 1; all B together make up the batch.
+        """Yield (inputs, targets), each (B, T) int64, of this rank's share of step >= 1, in order.
 
         Raises BadInput or OSError where the shards prevent it. Steps in order are what the thread expects; another
         step starts it anew.
         """
         ahead = self._begin(step)
         self._next_step = 0
-        for _ in range(0, self._batch, self._micro):
+        for number in self._share:
             rows = self._held.popleft() if self._held else next(ahead)
             rows = rows.to(self._device, non_blocking=True)
+            if number == self._share[-1]:
+                self._next_step = step + 1
             yield rows[:, :-1], rows[:, 1:]
-        self._next_step = step + 1
+
+    def windows(self, step: int, first: int = 0, count: int | None = None) -> np.ndarray:
+        """Return the windows (int64) of `count` sequences of `step` from number `first` on, None: of all."""
+        return self._order.windows((step - 1) * self._batch + first, self._batch - first if count is None else count)
 
     def close(self) -> None:
         """End the thread. micro_batches() would start another."""
@@ -74,7 +95,8 @@ class TrainingBatches:
         """Yield the rows (B, T + 1) int64 of all micro-batches from `step` on, in memory that a GPU can fetch."""
         while True:
             first, end = (step - 1) * self._batch, step * self._batch
-            for sample in range(first, end, self._micro):
+            for number in self._share:
+                sample = first + number * self._micro
                 rows = self._reader.read(sample, min(self._micro, end - sample))
                 both = torch.from_numpy(rows.astype(np.int64))
                 yield both.pin_memory() if self._device.type == "cuda" else both

@@ -1,16 +1,16 @@
 """Training state on disk and back: everything that the next step depends on, and nothing of the clock.
 
 A checkpoint is a Hugging Face model directory; beside it `training/optimizer.safetensors` holds Adam's moments as
-exp_avg.NAME and exp_avg_sq.NAME, and `training/state.json` the step and the length of metrics.jsonl. perf.jsonl
-tells of the clock, so its length is no part of it: resume cuts it after the records of that step.
+exp_avg.NAME and exp_avg_sq.NAME, and `training/state.json` a Position. perf.jsonl tells of the clock, so its length is
+no part of it: resume cuts it after the records of that step.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
@@ -31,6 +31,7 @@ from gpt2cli.records.run_directory import CHECKPOINTS
 from gpt2cli.tokens.huggingface import write_tokenizer_files
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.optimizer import AdamW
+from gpt2cli.training.ranks import Ranks
 
 OPTIMIZER = "training/optimizer.safetensors"
 STATE = "training/state.json"
@@ -40,7 +41,11 @@ STATE = "training/state.json"
 class Position:
     """Where a run stands after `step` steps; metrics_bytes is the length of metrics.jsonl then.
 
-    lr_phase is that of gpt2.step/1; checkpoints of before it was kept have none.
+    Of the fields with defaults earlier checkpoints have none. lr_phase: that of gpt2.step/1. updates: the optimizer's
+    steps, fewer than `step` where batches were left out, None for as many. batches_left_out: by how many the data order
+    is ahead of the steps since a rollback. rollbacks: those since the last regular checkpoint. evaluation_due: the
+    evaluation of this step is still to be written. spikes, loss_scale: what spikes.SpikeDetector and
+    loss_scale.LossScale go on with. ranks: how many the bits depend on, None where any number gives the same.
     """
 
     run: str
@@ -52,6 +57,13 @@ class Position:
     device: str
     torch: str
     lr_phase: str | None = None
+    updates: int | None = None
+    batches_left_out: int = 0
+    rollbacks: list[Any] | None = None
+    evaluation_due: bool = False
+    spikes: dict[str, Any] | None = None
+    loss_scale: dict[str, Any] | None = None
+    ranks: int | None = None
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -60,9 +72,9 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 
 def save_checkpoint(
-    run: Path, model: GPT2, optimizer: AdamW, vocabulary: Vocabulary, position: Position, keep: int
+    run: Path, model: GPT2, optimizer: AdamW, vocabulary: Vocabulary, position: Position
 ) -> Path:
-    """Write the checkpoint of `position`, whole or not at all, drop all but the newest `keep`; return its path."""
+    """Write the checkpoint of `position`, whole or not at all; return its path."""
     path = checkpoint_path(run, position.step)
     path.parent.mkdir(exist_ok=True)
     with atomic_directory(path) as directory:
@@ -74,20 +86,21 @@ def save_checkpoint(
         manifest = {"run": position.run, "step": position.step, "tokens": position.tokens, "flops": position.flops,
                     "lr_phase": position.lr_phase}
         write_manifest(directory, "gpt2.checkpoint", manifest, list_files(directory))
-    for old in checkpoints_of(run)[keep:]:
-        shutil.rmtree(old)
     return path
 
 
 def load_checkpoint(
-    run: Path, model: GPT2, optimizer: AdamW, warn: Callable[[str], None]
+    run: Path, model: GPT2, optimizer: AdamW, warn: Callable[[str], None],
+    among: Callable[[Path], bool] = lambda path: True,
 ) -> Position | None:
-    """Fill model and optimizer from the newest checkpoint whose digests hold; None when there is none.
+    """Fill model and optimizer from the newest checkpoint `among` all whose digests hold; None when there is none.
 
-    Raises BadInput when a verified checkpoint does not fit the model.
+    Raises BadInput when a verified checkpoint does not fit the model, or all there are are damaged.
     """
-    path = newest_verified(run, warn, weights_only=False)
+    path = newest_verified(run, warn, weights_only=False, among=among)
     if path is None:
+        if any(among(found) for found in checkpoints_of(run)):
+            raise BadInput(f"every checkpoint in {run} is damaged; --force starts the run anew")
         return None
     return read_checkpoint(path, model, optimizer)
 
@@ -97,10 +110,28 @@ def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
     position = _read_position(path / STATE)
     model.load_state_dict(read_weights(path / "model.safetensors", model.shape))
     try:
-        optimizer.restore(load_file(path / OPTIMIZER), position.step)
+        updates = position.step if position.updates is None else position.updates
+        optimizer.restore(load_file(path / OPTIMIZER), updates)
     except (KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path / OPTIMIZER} does not hold this model's optimizer state: {error}") from None
     return position
+
+
+def restore_everywhere(
+    restore: Callable[[], tuple[Position | None, int]], model: GPT2, optimizer: AdamW, ranks: Ranks
+) -> tuple[Position | None, int]:
+    """Return what restore() returns on the leader, and fill model and optimizer on every rank with what it did there.
+
+    So only the leader needs the run directory, and only its word counts for which checkpoint is sound.
+    """
+    with ranks.together():
+        position, step = restore() if ranks.leader else (None, 0)
+    found, step, updates = ranks.from_leader((asdict(position) if position else None, step, optimizer.updates))
+    ranks.copy_from_leader([parameter.data for parameter in model.parameters()])
+    if not ranks.leader:
+        optimizer.restore_zeros(updates)
+    ranks.copy_from_leader(optimizer.moment_tensors())
+    return Position(**found) if found else None, step
 
 
 def _read_position(path: Path) -> Position:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from gpt2cli.errors import UsageFault
@@ -12,12 +12,18 @@ from gpt2cli.records.provenance import json_sha256
 from gpt2cli.sizes import GPT2_CONTEXT, ModelShape, activation_bytes, default_heads, size_by_name
 from gpt2cli.tokens.order import count_windows, order_version
 from gpt2cli.training.schedule import WSD_DECAY_SHARE, Schedule, ScheduleName
+from gpt2cli.training.spikes import Policy
 
 DEFAULT_BATCH_TOKENS = 524_288
 DEFAULT_EVAL_TOKENS = 65_536
+DEFAULT_SPIKE_SIGMAS = 6.0
 _PEAK_LR = {"small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4}
 _MICRO_TOKENS = 8_192
 _MICRO_BYTES = 2 << 30
+
+
+ONLY_MEASURES = {"noise_every"}
+"""Settings that add records and change nothing else: runs that differ in them alone have one name."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class TrainOptions:
     eval_tokens: int = DEFAULT_EVAL_TOKENS
     checkpoint_every: int | None = None
     noise_every: int | None = None
+    on_spike: Policy | None = None
+    spike_sigmas: float | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,12 @@ class TrainConfig:
     """tokens.order.order_version: an order of another version would feed a resumed run other data."""
     noise_every: int = 0
     """Steps between measurements of the gradient noise, 0: none. It adds to the metrics and changes nothing else."""
+    on_spike: Policy | None = None
+    """What to do about a batch that spikes (spikes.py); None: stop where something is not finite, else nothing."""
+    spike_sigmas: float | None = None
+    """How far above the mean a spike is, in standard deviations; None where only what is not finite counts."""
+    deterministic: bool = False
+    """Whether gradients are summed in one order for any number of ranks."""
 
     @property
     def shape(self) -> ModelShape:
@@ -93,6 +108,11 @@ class TrainConfig:
     def batch(self) -> int:
         """Sequences in a step."""
         return self.batch_tokens // self.n_ctx
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches in a step, the last perhaps smaller than the others."""
+        return -(-self.batch // self.micro_batch)
 
     @property
     def tokens(self) -> int:
@@ -116,7 +136,9 @@ class TrainConfig:
     def run_name(self, data_sha256: str, parent_run: str | None = None, parent_step: int | None = None) -> str:
         """Size name and a short hash of configuration, seed, data and a branch's parent: equal for equal training."""
         parent = [] if parent_run is None else [parent_run, parent_step]
-        config = {name: value for name, value in self.as_record().items() if name != "noise_every"}
+        later = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        config = {name: value for name, value in self.as_record().items()
+                  if name not in ONLY_MEASURES and (name not in later or value != later[name])}
         return f"{self.size}-{json_sha256([config, data_sha256, *parent])[:8]}"
 
 
@@ -166,6 +188,7 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
         data_order=order_version(train_tokens, n_ctx),
         noise_every=checked_noise_every(options.noise_every or 0, batch_tokens, n_ctx),
+        deterministic=options.deterministic, on_spike=options.on_spike, spike_sigmas=_spike_sigmas(options),
     )
 
 
@@ -175,6 +198,14 @@ def checked_noise_every(noise_every: int, batch_tokens: int, n_ctx: int) -> int:
         raise UsageFault(f"--noise-every sets single sequences beside the batch, and a batch of {batch_tokens} tokens "
                          f"is one sequence; that needs --batch-tokens of at least {2 * n_ctx}")
     return noise_every
+
+
+def _spike_sigmas(options: TrainOptions) -> float | None:
+    if options.on_spike is None:
+        if options.spike_sigmas is not None:
+            raise UsageFault("--spike-sigmas says what a spike is; it goes with --on-spike")
+        return None
+    return _given(options.spike_sigmas, DEFAULT_SPIKE_SIGMAS) or None
 
 
 def _context(given: int | None, packed: int | None) -> int:

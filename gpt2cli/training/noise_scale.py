@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import Interrupted
+from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.ranks import ALONE, Ranks
 from gpt2cli.training.step import micro_batch_gradient, seed_dropout
 
 SEQUENCES = 16
@@ -57,26 +58,34 @@ def extra_micro_batches(config: TrainConfig) -> float:
 
 
 def sequence_norm_squared(
-    model: GPT2, batches: TrainingBatches, step: int, config: TrainConfig, after_sequence: Callable[[], bool]
+    model: GPT2, batches: TrainingBatches, step: int, config: TrainConfig, after_sequence: Callable[[], bool],
+    ranks: Ranks = ALONE, scale: float = 1.0,
 ) -> float:
     """Return the mean squared norm of the gradients of the step's first sequences, each by itself.
 
-    Parameters are left without a gradient, `batches` as they were. after_sequence() says whether to stop, which raises
-    Interrupted.
+    The ranks divide the sequences among them. Parameters are left without a gradient, `batches` as they were.
+    after_sequence() says whether to stop, which raises Interrupted, on every rank if on one. scale: the factor of
+    loss_scale.py, for fp16.
     """
-    inputs, targets = batches.first_sequences(step, measured_sequences(config))
-    total = 0.0
-    # its own stream: the step's masks stay what they are without a measurement
-    seed_dropout(config, -step)
-    for i in range(len(inputs)):
-        model.zero_grad(set_to_none=True)
-        micro_batch_gradient(model, inputs[i : i + 1], targets[i : i + 1], config, config.n_ctx)
-        total += _norm_squared([p.grad for p in model.parameters() if p.grad is not None])
-        if after_sequence():
+    mine = ranks.share(measured_sequences(config))
+    squares: dict[int, float] = {}
+    fault: Interrupted | BadInput | OSError | None = None
+    try:
+        if mine:
+            inputs, targets = batches.sequences(step, mine)
+        for row, number in enumerate(mine):
             model.zero_grad(set_to_none=True)
-            raise Interrupted
+            # its own stream: the step's masks stay what they are without a measurement
+            seed_dropout(config, -step, number)
+            micro_batch_gradient(model, inputs[row : row + 1], targets[row : row + 1], config, config.n_ctx, scale)
+            squares[number] = _norm_squared([p.grad for p in model.parameters() if p.grad is not None])
+            if ranks.stop_asked(after_sequence()):
+                raise Interrupted
+    except (Interrupted, BadInput, OSError) as error:
+        fault = error
     model.zero_grad(set_to_none=True)
-    return total / len(inputs)
+    in_order = ranks.settle(squares, measured_sequences(config), fault)
+    return sum(in_order) / len(in_order) / scale**2
 
 
 def measurement(config: TrainConfig, sequence_squared: float, batch_norm: float) -> NoiseMeasurement:

@@ -59,13 +59,33 @@ class AdamW:
                 for kind, moments in (("exp_avg", group.exp_avgs), ("exp_avg_sq", group.exp_avg_sqs))
                 for name, moment in zip(group.names, moments, strict=False)}
 
-    def restore(self, moments: dict[str, Tensor], step: int) -> None:
-        """Put back what moments() returned after `step` steps. KeyError when one is missing."""
+    @property
+    def updates(self) -> int:
+        """How many steps were taken."""
+        return int(self._plain.steps[0]) if self._plain.steps else 0
+
+    def restore(self, moments: dict[str, Tensor], updates: int) -> None:
+        """Put back what moments() returned after `updates` steps, 0: as at the start. KeyError when one is missing."""
         for group in (self._decayed, self._plain):
+            if not updates:
+                group.exp_avgs, group.exp_avg_sqs, group.steps = [], [], []
+                continue
             places = list(zip(group.names, group.parameters, strict=True))
             group.exp_avgs = [moments[f"exp_avg.{name}"].to(place.device) for name, place in places]
             group.exp_avg_sqs = [moments[f"exp_avg_sq.{name}"].to(place.device) for name, place in places]
-            group.steps = [_counter(step, place) for _, place in places]
+            group.steps = [_counter(updates, place) for _, place in places]
+
+    def restore_zeros(self, updates: int) -> None:
+        """Stand after `updates` steps with moments of zero, to be filled through moment_tensors()."""
+        for group in (self._decayed, self._plain):
+            group.exp_avgs, group.exp_avg_sqs, group.steps = [], [], []
+            if updates:
+                self._begin(group)
+                group.steps = [_counter(updates, parameter) for parameter in group.parameters]
+
+    def moment_tensors(self) -> list[Tensor]:
+        """Return the moments themselves, in an order that is the same for every rank."""
+        return [moment for group in (self._decayed, self._plain) for moment in group.exp_avgs + group.exp_avg_sqs]
 
     def _begin(self, group: _Group) -> None:
         group.exp_avgs = [torch.zeros_like(parameter) for parameter in group.parameters]

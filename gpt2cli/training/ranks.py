@@ -114,6 +114,16 @@ class Ranks:
         torch.cuda.set_device(device)
         return device
 
+    def check_shares(self, micro_batches: int, deterministic: bool) -> None:
+        """Raise UsageFault unless so many micro-batches can be divided among the ranks."""
+        if micro_batches < self.world:
+            many = "1 micro-batch" if micro_batches == 1 else f"{micro_batches} micro-batches"
+            raise UsageFault(f"a batch of {many} is none for each of {self.world} ranks; give fewer ranks, a smaller "
+                             "--micro-batch or a larger --batch-tokens")
+        if deterministic and self.world & (self.world - 1):
+            raise UsageFault("--deterministic sums by a binary tree: that takes 1, 2, 4, 8 ... ranks, not "
+                             f"{self.world}")
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Leave the block on all ranks alike: a failure on any of them ends them all, told once."""
@@ -173,6 +183,13 @@ class Ranks:
         if self.world == 1:
             return wish
         return self._sum([float(wish)])[0] > 0
+
+    def least(self, number: int | None) -> int | None:
+        """Return the smallest number that any rank has, None where none has one: a collective."""
+        if self.world == 1:
+            return number
+        found = self.settle({self.rank: -1.0 if number is None else float(number)}, self.world)
+        return min((int(each) for each in found if each >= 0), default=None)
 
     def settle(
         self, values: Mapping[int, float], count: int, fault: Interrupted | Gpt2Error | OSError | None = None
@@ -305,13 +322,9 @@ def joined() -> Iterator[Ranks]:
     ranks = Ranks(place, store)
     try:
         yield ranks
-    except LostRank:
-        raise
-    except Gpt2Error as error:
-        ranks.ended(error.status)
-        raise
-    except OSError:
-        ranks.ended(IOFailure.status)
+    except Exception as error:
+        if not isinstance(error, (LostRank, Interrupted)):
+            ranks.ended(IOFailure.status if isinstance(error, OSError) else int(getattr(error, "status", 1)))
         raise
     finally:
         dist.destroy_process_group()

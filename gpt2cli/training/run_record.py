@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from gpt2cli.training.config import TrainConfig
 if TYPE_CHECKING:
     from gpt2cli.training.branch import Branch
 
-_OLDER = {"data_order": ONE_PERMUTATION, "decay_steps": None, "noise_every": 0}
+_OLDER = {"data_order": ONE_PERMUTATION, "decay_steps": None,
+          **{field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING}}
 """What run.json meant where it says nothing: fields that came later."""
 
 

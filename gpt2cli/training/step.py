@@ -1,78 +1,121 @@
-"""One optimizer step: gradients accumulated over micro-batches, clipped, checked, applied."""
+"""The gradient of a step: accumulated over micro-batches, brought back from the loss scale, clipped."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error, Interrupted
+from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.model.device import DTYPES
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.nll import sum_nll
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
-from gpt2cli.training.optimizer import AdamW
+from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks, tree_sum
 from gpt2cli.training.precision import autocast
+from gpt2cli.training.ranks import ALONE, Ranks
 
 _DROPOUT_STREAM = 0x5DEECE66D
+_MICRO_BATCH_STREAM = 0x9E3779B97F4A7C15 >> 20
 
 
 def micro_batch_gradient(
-    model: GPT2, inputs: torch.Tensor, targets: torch.Tensor, config: TrainConfig, count: int
+    model: GPT2, inputs: torch.Tensor, targets: torch.Tensor, config: TrainConfig, count: int, scale: float = 1.0
 ) -> torch.Tensor:
     """Add the gradient of one micro-batch (B, T) to the parameters; return its summed nll (scalar, nats).
 
     The loss is the sum over `count`, the tokens of the whole batch, so micro-batches of any size add up to its mean.
+    scale: a factor of the gradient (loss_scale.py), which clip_gradient() takes out again.
     """
     with autocast(inputs.device, config.dtype):
         hidden = model(inputs)
     nll = sum_nll(hidden.flatten(0, 1), model.wte.weight, targets.flatten(), DTYPES[config.dtype])
-    (nll / count).backward()
+    (nll / (count / scale)).backward()
     return nll.detach()
 
 
-def seed_dropout(config: TrainConfig, stream: int) -> None:
-    """Begin the dropout masks of `stream`, a step's number; a run without dropout draws none."""
+def seed_dropout(config: TrainConfig, step: int, number: int) -> None:
+    """Begin the dropout masks of micro-batch `number` of `step`; a run without dropout draws none."""
     if config.dropout:
-        # one stream a step: resume needs no saved generator, and the order of steps is all that matters
-        torch.manual_seed((config.seed * _DROPOUT_STREAM + stream) % 2**63)
+        # a stream each: neither a resumed run nor another number of ranks needs a saved generator
+        torch.manual_seed((config.seed * _DROPOUT_STREAM + step * _MICRO_BATCH_STREAM + number) % 2**63)
 
 
 def batch_gradient(
     model: GPT2, batches: TrainingBatches, step: int, config: TrainConfig,
-    after_micro_batch: Callable[[int, float], bool],
+    after_micro_batch: Callable[[int, float], bool], scale: float = 1.0, ranks: Ranks = ALONE,
 ) -> float:
-    """Leave the gradient of step's mean nll in the parameters; return that mean in nats.
+    """Leave the gradient of step's mean nll, times `scale`, in the parameters; return that mean in nats.
 
-    after_micro_batch(tokens so far, running nll) says whether to stop, which raises Interrupted.
+    Every rank computes the micro-batches of its share and ends with the same gradient.
+    after_micro_batch(tokens so far on this rank, running nll) says whether to stop, which raises Interrupted; like
+    BadInput and OSError of `batches` it is raised on every rank if on one, and no gradient is left.
     """
-    model.zero_grad(set_to_none=True)
-    seed_dropout(config, step)
-    total, tokens = 0.0, 0
-    for inputs, targets in batches.micro_batches(step):
-        total += float(micro_batch_gradient(model, inputs, targets, config, config.batch_tokens))
-        tokens += inputs.numel()
-        if after_micro_batch(tokens, total / tokens):
-            model.zero_grad(set_to_none=True)
+    micro_batches = batches.micro_batches(step)
+    numbers = iter(ranks.share(config.micro_batches))
+    nlls: dict[int, float] = {}
+    tokens, total = 0, 0.0
+
+    def add_next() -> None:
+        nonlocal tokens, total
+        number, (inputs, targets) = next(numbers), next(micro_batches)
+        seed_dropout(config, step, number)
+        nlls[number] = float(micro_batch_gradient(model, inputs, targets, config, config.batch_tokens, scale))
+        tokens, total = tokens + inputs.numel(), total + nlls[number]
+        if ranks.stop_asked(after_micro_batch(tokens, total / tokens)):
             raise Interrupted
-    return total / tokens
+
+    model.zero_grad(set_to_none=True)
+    try:
+        gradient, fault = _own_sum(model, config, ranks, add_next), None
+    except (Interrupted, BadInput, OSError) as error:
+        gradient, fault = [], error
+    try:
+        in_order = ranks.settle(nlls, config.micro_batches, fault)
+        if ranks.world > 1:
+            between = partial(climb_between_ranks, rank=ranks.rank, world=ranks.world)
+            with ranks.watched():
+                (between if config.deterministic else add_up_between_ranks)(gradient)
+    except BaseException:
+        model.zero_grad(set_to_none=True)
+        raise
+    return sum(in_order) / config.batch_tokens
 
 
-def apply_gradient(model: GPT2, optimizer: AdamW, lr: float, clip: float, step: int, loss: float) -> float:
-    """Clip the gradient to norm `clip` (0: don't), take the step at `lr`, return the norm before clipping.
+def _own_sum(model: GPT2, config: TrainConfig, ranks: Ranks, add_next: Callable[[], None]) -> list[Tensor]:
+    """Leave the sum over this rank's micro-batches in the parameters, and return its tensors."""
+    if not config.deterministic:
+        for _ in ranks.share(config.micro_batches):
+            add_next()
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
-    Raises Gpt2Error before any weight or moment changes when the loss or the gradient is not finite.
+    def leaf(number: int) -> list[Tensor]:
+        model.zero_grad(set_to_none=True)
+        add_next()
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+    gradient = tree_sum(config.micro_batches, ranks.rank, ranks.world, leaf)
+    for parameter, summed in zip(model.parameters(), gradient, strict=True):
+        parameter.grad = summed
+    return gradient
+
+
+def clip_gradient(model: GPT2, clip: float, scale: float = 1.0) -> float:
+    """Divide the gradient by `scale`, clip it to norm `clip` (0: don't), return its norm before clipping.
+
+    A norm that is not finite is for the caller to see before the optimizer does.
     """
+    if scale != 1.0:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(1.0 / scale)
     limit = clip if clip > 0 else math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=None))
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise Gpt2Error(f"step {step}: the loss is {loss} and the gradient norm {norm}; the weights were left as they "
-                        "were. Try a lower --lr, a longer --warmup or --dtype fp32")
-    optimizer.step(lr)
-    return norm
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=None))
 
 
 def seconds_per_micro_batch(model: GPT2, batches: TrainingBatches, config: TrainConfig, step: int) -> float:

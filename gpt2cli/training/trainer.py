@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 import torch
 
-from gpt2cli.errors import BadInput, Interrupted, StoppedEarly
+from gpt2cli.errors import (
+    BadInput,
+    Gpt2Error,
+    Interrupted,
+    IOFailure,
+    OthersFailed,
+    StoppedEarly,
+    UsageFault,
+    os_sentence,
+)
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.records.checkpoint import checkpoints_of
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.run_directory import (
-    CHECKPOINTS,
-    METRICS,
-    PERF,
-    AppendLog,
     finish,
-    is_finished,
-    is_run,
-    length_up_to_step,
-    locked,
 )
-from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.reporter import Reporter
-from gpt2cli.tokens.vocabulary import Vocabulary
+from gpt2cli.training.announcement import announce, compare_machine
+from gpt2cli.training.batch_name import batch_files, batch_name
 from gpt2cli.training.batches import TrainingBatches, ValidationSet
-from gpt2cli.training.branch import Branch
 from gpt2cli.training.checkpointing import (
     Position,
     checkpoint_path,
     load_checkpoint,
     read_checkpoint,
+    restore_everywhere,
     save_checkpoint,
 )
-from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.loss_scale import LossScale
 from gpt2cli.training.noise_scale import (
-    extra_micro_batches,
     is_measured,
     measured_sequences,
     measurement,
@@ -50,62 +51,41 @@ from gpt2cli.training.noise_scale import (
 )
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.peak_memory import peak_rss_bytes
-from gpt2cli.training.run_record import agree, run_record
-from gpt2cli.training.step import apply_gradient, batch_gradient, seconds_per_micro_batch
+from gpt2cli.training.plan import TrainPlan, TrainSummary, open_run
+from gpt2cli.training.ranks import LostRank
+from gpt2cli.training.retention import let_go, remove, step_of
+from gpt2cli.training.run_log import RunLog, UnwrittenLog
+from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike, SpikeDetector
+from gpt2cli.training.step import batch_gradient, clip_gradient
 from gpt2cli.training.validation import validate
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """What to train, on what, where; and how to behave toward what is already there."""
-
-    config: TrainConfig
-    shards: ShardSet
-    vocabulary: Vocabulary
-    directory: Path
-    device: torch.device
-    branch: Branch | None = None
-    keep: int = 2
-    max_seconds: float | None = None
-    override: bool = False
-    force: bool = False
-    copy_metrics: Callable[[bytes], None] | None = None
-
-
-@dataclass(frozen=True)
-class TrainSummary:
-    """How a run ended. Losses in nats per token."""
-
-    run: str
-    steps: int
-    val_nll: float | None
-    already_done: bool
 
 
 def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     """Train, or go on training, the run in `plan.directory` until it is done.
 
     Raises UsageFault when another run is there, Interrupted or StoppedEarly with its state saved, BadInput for damaged
-    shards (before anything is written, or with the state saved), Gpt2Error when the numbers stop being finite.
+    shards (before anything is written, or with the state saved), Gpt2Error with the state saved where a spike ends it.
     """
-    plan.shards.check_structure()
-    plan.directory.mkdir(parents=True, exist_ok=True)
-    with locked(plan.directory):
-        if plan.force and is_run(plan.directory):
-            _clear(plan.directory)
-        if plan.branch is not None and not is_run(plan.directory):
-            plan.branch.check()
-        fresh = run_record(plan.config, plan.shards, plan.branch)
-        record = agree(plan.directory, fresh, plan.shards, plan.override)
-        if is_finished(plan.directory):
+    ranks = plan.ranks
+    with contextlib.ExitStack() as held:
+        with ranks.together():
+            ranks.check_shares(plan.config.micro_batches, plan.config.deterministic)
+            plan.shards.check_structure()
+            found = open_run(plan, held) if ranks.leader else None
+        record, finished = ranks.from_leader(found)
+        with ranks.together():
+            if record["data_sha256"] != plan.shards.data_sha256:
+                raise UsageFault(f"the shards in {plan.shards.directory} are not those of the leader")
+        if finished:
             return TrainSummary(record["run"], plan.config.steps, None, True)
-        return _Run(plan, record, reporter).train()
-
-
-def _clear(directory: Path) -> None:
-    for name in ("manifest.json", "run.json", METRICS, PERF):
-        (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+        try:
+            return _Run(plan, record, reporter).train()
+        except LostRank:
+            raise
+        except Gpt2Error as error:
+            if ranks.leader:
+                raise
+            raise OthersFailed(error.status) from None
 
 
 class _Run:
@@ -113,39 +93,62 @@ class _Run:
 
     def __init__(self, plan: TrainPlan, record: Record, reporter: Reporter) -> None:
         self.plan, self.record, self.reporter, self.config = plan, record, reporter, plan.config
+        self.ranks = plan.ranks
         self.started = time.monotonic()
         config = plan.config
         token_bytes = np.array([len(token) for token in plan.vocabulary.token_bytes()], dtype=np.int64)
         token_bytes[plan.vocabulary.eot] = 0
         self.tokens = plan.shards.open("train")
         self.batches = TrainingBatches(self.tokens, n_ctx=config.n_ctx, batch=config.batch,
-                                       micro_batch=config.micro_batch, seed=config.seed, device=plan.device)
+                                       micro_batch=config.micro_batch, seed=config.seed, device=plan.device,
+                                       share=self.ranks.share(config.micro_batches) if self.ranks.world > 1 else None)
         with plan.shards.open("val") as tokens:
             self.validation = ValidationSet(tokens, n_ctx=config.n_ctx, limit=config.eval_tokens,
                                             token_bytes=token_bytes)
         self.model = GPT2(config.shape, config.dropout)
-        self.model.initialise(config.seed)
         self.model.to(plan.device).train()
         self.optimizer = AdamW(self.model, config)
-        position = load_checkpoint(plan.directory, self.model, self.optimizer, reporter.warn)
-        self.step = position.step if position else self._begin()
-        self.metrics = AppendLog(plan.directory / METRICS, position.metrics_bytes if position else 0,
-                                 plan.copy_metrics)
-        self.perf = AppendLog(plan.directory / PERF, length_up_to_step(plan.directory / PERF, self.step))
+        self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
+        self.loss_scale = LossScale(config.dtype == "fp16")
+        self.log = (RunLog(plan.directory, record, config, plan.copy_metrics) if self.ranks.leader
+                    else UnwrittenLog(record, config))
+        position = self._restore()
+        self.rollbacks: list[tuple[int, dict[str, object]]] = list(position.rollbacks or ()) if position else []
+        """Those since the last regular checkpoint, as (step, fields of gpt2.spike)."""
+        self.begun_at: int | None = None
+        """The length of metrics.jsonl where this process wrote the run's own record."""
         if position is None or plan.override:
-            self.metrics.write("gpt2.run", record)
+            self.begun_at = position.metrics_bytes if position else 0
+            self.log.begin()
         if position:
-            self._compare_machine(position)
+            compare_machine(position, plan.device, config, self.ranks, reporter)
+
+    def _restore(self, among: Callable[[Path], bool] = lambda path: True) -> Position | None:
+        """Go to the newest sound checkpoint (its Position), or to the beginning (None), and take back what is later."""
+        position, self.step = restore_everywhere(partial(self._restore_here, among), self.model, self.optimizer,
+                                                 self.ranks)
+        self.log.cut(position.metrics_bytes if position else 0, self.step)
+        self.left_out = position.batches_left_out if position else 0
+        self.evaluation_due = position.evaluation_due if position else False
+        self.spikes.restore(position.spikes if position else None)
+        self.loss_scale.restore(position.loss_scale if position else None)
+        return position
+
+    def _restore_here(self, among: Callable[[Path], bool]) -> tuple[Position | None, int]:
+        position = load_checkpoint(self.plan.directory, self.model, self.optimizer, self.reporter.warn, among)
+        return position, position.step if position else self._begin()
 
     def _begin(self) -> int:
         """Return the step that a new run begins after: 0, or that of the checkpoint that a branch begins with."""
         branch = self.plan.branch
         if branch is None:
+            self.model.initialise(self.config.seed)
+            self.optimizer.restore({}, 0)
             return 0
         trunk = read_checkpoint(branch.checkpoint, self.model, self.optimizer)
         if trunk.run != branch.parent_run:
             raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
-        self._compare_machine(trunk)
+        compare_machine(trunk, self.plan.device, self.config, self.ranks, self.reporter)
         return trunk.step
 
     def train(self) -> TrainSummary:
@@ -154,95 +157,194 @@ class _Run:
         try:
             self._announce()
             while self.step < config.steps:
-                self._take_step()
+                if self.evaluation_due:
+                    self._evaluate(config.learning_rate().at(self.step)[1])
+                if not self._take_step():
+                    continue
                 if self.step == config.steps:
                     break
-                if self.step % config.eval_every == 0:
+                self.evaluation_due = self.step % config.eval_every == 0
+                if self.evaluation_due:
                     self._evaluate(config.learning_rate().at(self.step)[1])
                 if self.step % config.checkpoint_every == 0:
                     self._save()
                 self._check_time()
             val_nll = self._evaluate(config.last_phase)
             path = self._save()
-            finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
-                                         "tokens": self.step * config.batch_tokens}, path)
+            if self.ranks.leader:
+                finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
+                                             "tokens": self.step * config.batch_tokens}, path)
             return TrainSummary(self.record["run"], self.step, val_nll, False)
         except Interrupted:
             raise Interrupted(self._save_and_explain("stopped by a signal")) from None
+        except LostRank as error:
+            raise LostRank(self._save_and_explain(str(error)) if str(error) else "") from None
         except BadInput as error:
             raise BadInput(self._save_and_explain(f"{error}; training stopped")) from None
+        except (OSError, IOFailure) as error:
+            raise self._explain_disk(error) from None
         finally:
             self.batches.close()
             self.tokens.close()
-            self.metrics.close()
-            self.perf.close()
+            self.log.close()
 
-    def _take_step(self) -> None:
+    def _take_step(self) -> bool:
+        """Take the next step; False when a spike led back to an earlier one instead."""
         config, step = self.config, self.step + 1
+        batch = step + self.left_out
         lr, phase = config.learning_rate().at(step)
         start = time.perf_counter()
-        sequence_squared = self._measure_noise(step) if is_measured(config, step) else None
-        loss = batch_gradient(self.model, self.batches, step, config, self._inside_step)
-        grad_norm = apply_gradient(self.model, self.optimizer, lr, config.clip, step, loss)
+        sequence_squared = self._measure_noise(batch) if is_measured(config, step) else None
+        loss, grad_norm = self._gradient(batch)
+        spike = self.spikes.judge(loss, grad_norm)
+        if spike is not None:
+            return self._meet(spike, batch)
+        self.spikes.accept(loss, grad_norm)
+        self.loss_scale.accept()
+        self.optimizer.step(lr)
         seconds = time.perf_counter() - start
         self.step = step
         noise = {} if sequence_squared is None else measurement(config, sequence_squared, grad_norm).as_fields()
-        self.metrics.write("gpt2.step", {**self._at(), "loss_nats": loss, "lr": lr, "lr_phase": phase,
-                                         "grad_norm": grad_norm, **noise})
+        self.log.metrics("gpt2.step", step, {"loss_nats": loss, "lr": lr, "lr_phase": phase, "grad_norm": grad_norm,
+                                             **noise})
         speed = config.batch_tokens / seconds
-        self.perf.write("gpt2.perf", {"run": self.record["run"], "step": step, "tokens_per_second": round(speed, 1),
-                                      "step_seconds": round(seconds, 6), "peak_rss_bytes": peak_rss_bytes()})
+        self.log.perf(step, {"tokens_per_second": round(speed, 1), "step_seconds": round(seconds, 6),
+                             "peak_rss_bytes": peak_rss_bytes()})
         self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
                                loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed:,.0f}")
+        return True
 
-    def _measure_noise(self, step: int) -> float:
+    def _gradient(self, batch: int) -> tuple[float, float]:
+        """Leave the clipped gradient of a batch, by number, in the parameters; return its loss and norm before."""
+        while True:
+            self.first_bad: int | None = None
+            loss = batch_gradient(self.model, self.batches, batch, self.config, self._inside_step,
+                                  self.loss_scale.value, self.ranks)
+            grad_norm = clip_gradient(self.model, self.config.clip, self.loss_scale.value)
+            if math.isfinite(grad_norm) or not math.isfinite(loss) or not self.loss_scale.lower():
+                return loss, grad_norm
+
+    def _meet(self, spike: Spike, batch: int) -> bool:
+        """Deal with a batch that spikes as the policy says, nothing having changed by it; as _take_step()."""
+        step, policy, config = self.step + 1, self.config.on_spike or "stop", self.config
+        self.model.zero_grad(set_to_none=True)
+        first, count = 0, None
+        self.first_bad = self.ranks.least(self.first_bad)
+        if self.first_bad is not None:  # the one micro-batch whose loss is not finite
+            first = (self.first_bad // config.micro_batch) * config.micro_batch
+            count = min(config.micro_batch, config.batch - first)
+        files = batch_files(self.plan.shards, config.n_ctx, self.batches.windows(batch, first, count))
+        found = f"step {step}: {spike.what}; its batch, {batch_name(files)}, changed no weight"
+        fields: dict[str, object] = {
+            "what": spike.what, "limit": spike.limit, "policy": policy, "batch": batch, "files": files,
+        }
+        if policy == "skip" and self.spikes.skipped < MOST_SKIPPED:
+            self.spikes.skipped += 1
+            self.step = step
+            self.log.metrics("gpt2.spike", step, fields)
+            self.reporter.warn(f"{found}; it is left out")
+            return True
+        if policy == "rollback" and len(self.rollbacks) < MOST_ROLLBACKS:
+            self._roll_back(found, step, batch, fields)
+            return False
+        self._stop_at_spike(found, policy)
+
+    def _roll_back(self, found: str, step: int, batch: int, fields: dict[str, object]) -> None:
+        """Go on from the last regular checkpoint with the batches after `batch`, so that those since are left out.
+
+        An interruption's checkpoint is passed over: where a run goes back to must not depend on when it was stopped.
+        """
+        position = self._restore(lambda path: self._is_regular(step_of(path)))
+        for path in checkpoints_of(self.plan.directory) if self.ranks.leader else ():
+            if step_of(path) > self.step:
+                remove(path)
+        if self.begun_at is not None and (position.metrics_bytes if position else 0) <= self.begun_at:
+            self.log.begin()
+        self.left_out = batch - self.step
+        self.rollbacks.append((step, fields))
+        for at, each in self.rollbacks:
+            self.log.metrics("gpt2.spike", at, {**each, "back_to": self.step})
+        self.reporter.warn(f"{found}; going back to step {self.step}, and on with the batches after this one")
+
+    def _stop_at_spike(self, found: str, policy: str) -> NoReturn:
+        tried = {"skip": f", nor did the {MOST_SKIPPED} before it",
+                 "rollback": f", and going back {MOST_ROLLBACKS} times did not help"}.get(policy, "")
+        hint = "a lower --lr, a longer --warmup or --dtype fp32 may help"
+        if policy == "stop":
+            hint = f"--on-spike skip --override leaves it out; {hint}"
+        raise Gpt2Error(self._save_and_explain(f"{found}{tried}; {hint}; stopped"))
+
+    def _measure_noise(self, batch: int) -> float:
         done = itertools.count(1)
 
         def after_sequence() -> bool:
             self.reporter.progress(self.step * self.config.batch_tokens, self.config.tokens, "tokens",
-                                   step=f"{step}/{self.config.steps}",
+                                   step=f"{self.step + 1}/{self.config.steps}",
                                    noise=f"{next(done)}/{measured_sequences(self.config)}")
             return self.reporter.stopping()
 
-        return sequence_norm_squared(self.model, self.batches, step, self.config, after_sequence)
+        return sequence_norm_squared(self.model, self.batches, batch, self.config, after_sequence,
+                                     self.ranks, self.loss_scale.value)
 
     def _inside_step(self, tokens: int, loss: float) -> bool:
-        done = self.step * self.config.batch_tokens + tokens
+        if self.first_bad is None and not math.isfinite(loss):
+            first = self.ranks.share(self.config.micro_batches).start * self.config.micro_batch
+            self.first_bad = first + tokens // self.config.n_ctx - 1
+        done = self.step * self.config.batch_tokens + tokens * self.ranks.world
         self.reporter.progress(done, self.config.tokens, "tokens", step=f"{self.step + 1}/{self.config.steps}",
                                loss=f"{loss:.4f}")
         return self.reporter.stopping()
 
-    def _at(self) -> dict[str, Any]:
-        tokens = self.step * self.config.batch_tokens
-        return {"run": self.record["run"], "step": self.step, "tokens": tokens,
-                "flops": tokens * self.config.shape.train_flops_per_token()}
-
     def _evaluate(self, phase: str) -> float:
-        fields = validate(self.model, self.validation, self.config.micro_batch, self.config.dtype, self.reporter)
+        fields = validate(self.model, self.validation, self.config.micro_batch, self.config.dtype, self.reporter,
+                          self.ranks)
         protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype}
-        self.metrics.write("gpt2.eval", {**self._at(), "lr_phase": phase, "split": "val", **fields,
-                                         "protocol": protocol, "tokenizer_sha256": self.record["tokenizer_sha256"]})
+        self.log.metrics("gpt2.eval", self.step, {
+            "lr_phase": phase, "split": "val", **fields, "protocol": protocol,
+            "tokenizer_sha256": self.record["tokenizer_sha256"]})
+        self.evaluation_due = False
         nll = float(fields["nll_nats_per_token"])
         self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {fields['ppl']:.2f}")
         return nll
 
     def _save(self) -> Path:
-        self.perf.sync()
         ended = self.step == self.config.steps
-        position = Position(**self._at(), metrics_bytes=self.metrics.sync(),
+        if self._is_regular(self.step):
+            self.rollbacks = []
+        position = Position(**self.log.at(self.step), metrics_bytes=self.log.sync(),
                             threads=torch.get_num_threads(), device=self.plan.device.type,
                             torch=str(torch.__version__),
-                            lr_phase=self.config.last_phase if ended else self.config.learning_rate().at(self.step)[1])
-        return save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position,
-                               self.plan.keep)
+                            lr_phase=self.config.last_phase if ended else self.config.learning_rate().at(self.step)[1],
+                            updates=self.optimizer.updates, batches_left_out=self.left_out,
+                            rollbacks=self.rollbacks, evaluation_due=self.evaluation_due, spikes=self.spikes.state(),
+                            loss_scale=self.loss_scale.state(),
+                            ranks=None if self.config.deterministic else self.ranks.world)
+        path = checkpoint_path(self.plan.directory, self.step)
+        if self.ranks.leader:
+            save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position)
+            let_go(self.plan.directory, self.plan.keep, self._is_regular)
+        return path
+
+    def _is_regular(self, step: int) -> bool:
+        """Whether every run of this configuration has a checkpoint at `step`, interrupted or not."""
+        return step % self.config.checkpoint_every == 0 or step == self.config.steps
 
     def _save_and_explain(self, why: str) -> str:
+        if not self.ranks.leader:
+            return ""
         if self.step and not checkpoint_path(self.plan.directory, self.step).is_dir():
             self._save()
         return f"{why} after step {self.step} of {self.config.steps}; the same command goes on from there"
 
+    def _explain_disk(self, error: OSError | IOFailure) -> IOFailure:
+        """Return the failure with what is left: the newest checkpoint."""
+        kept = checkpoints_of(self.plan.directory)
+        left = f"{kept[0]} is whole, and the same command goes on from it" if kept else "there is no checkpoint yet"
+        return IOFailure(f"{os_sentence(error) if isinstance(error, OSError) else error}; {left}")
+
     def _check_time(self) -> None:
-        if self.plan.max_seconds is not None and time.monotonic() - self.started > self.plan.max_seconds:
+        limit = self.plan.max_seconds
+        if limit is not None and self.ranks.any(time.monotonic() - self.started > limit):
             raise StoppedEarly(self._save_and_explain(f"{self.plan.max_seconds:g} seconds are over"))
 
     def _announce(self) -> None:
@@ -252,31 +354,5 @@ class _Run:
             if branch is not None and self.step == branch.parent_step:
                 where = f"branching off {branch.directory}"
             self.reporter.note(f"{where} after step {self.step} of {config.steps} in {self.plan.directory}")
-        if self.step >= config.steps:
-            return
-        count = math.ceil(config.batch / config.micro_batch)
-        step_seconds = (count + extra_micro_batches(config)) * seconds_per_micro_batch(
-            self.model, self.batches, config, self.step + 1)
-        self.reporter.note(
-            f"{config.shape.n_params:,} parameters, {config.dtype} on {self.plan.device}; a step of "
-            f"{config.batch_tokens:,} tokens ({count} micro-batches of {config.micro_batch} sequences) takes about "
-            f"{_duration(step_seconds)}, the {config.steps - self.step} steps about "
-            f"{_duration(step_seconds * (config.steps - self.step))}"
-        )
-
-    def _compare_machine(self, position: Position) -> None:
-        here = (torch.get_num_threads(), self.plan.device.type, str(torch.__version__))
-        if here != (position.threads, position.device, position.torch):
-            self.reporter.warn(f"bits may differ: the checkpoint was written with {position.threads} threads on "
-                               f"{position.device} by torch {position.torch}, now it is {here[0]} on {here[1]} by "
-                               f"{here[2]}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+        if self.step < config.steps:
+            announce(self.model, self.batches, config, self.step + self.left_out, self.ranks, self.reporter)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpt2cli.errors import Interrupted
 from gpt2cli.model.device import DTYPES
@@ -14,34 +15,26 @@ from gpt2cli.model.nll import token_nll
 from gpt2cli.reporter import Reporter
 from gpt2cli.training.batches import ValidationSet
 from gpt2cli.training.precision import autocast
+from gpt2cli.training.ranks import ALONE, Ranks
 
 
 def validate(
-    model: GPT2, validation: ValidationSet, micro_batch: int, dtype: str, reporter: Reporter
+    model: GPT2, validation: ValidationSet, micro_batch: int, dtype: str, reporter: Reporter, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
     """Return the fields of gpt2.eval/1 that a model and a token set determine. nll in nats a token.
 
-    The standard error is over windows, since neighbouring tokens are not independent; null for a single window.
-    Raises Interrupted when asked to stop.
+    The ranks divide the windows among them. The standard error is over windows, since neighbouring tokens are not
+    independent; null for a single window. Raises Interrupted when asked to stop, on every rank if on one.
     """
-    device = model.wte.weight.device
-    was_training = model.training
-    model.eval()
-    sums: list[tuple[float, int]] = []
+    groups = list(validation.windows(micro_batch))
+    lengths = [targets.shape[1] for _, targets in groups for _ in targets]
+    nlls: dict[int, float] = {}
+    fault: Interrupted | None = None
     try:
-        with torch.no_grad():
-            weight = model.wte.weight.to(DTYPES[dtype])
-            for inputs, targets in validation.windows(micro_batch):
-                if reporter.stopping():
-                    raise Interrupted
-                with autocast(device, dtype):
-                    hidden = model(inputs.to(device))
-                nll = token_nll(hidden.flatten(0, 1).to(weight.dtype), weight, targets.to(device).flatten())
-                rows = nll.view(targets.shape).double().sum(1)
-                sums += [(float(total), targets.shape[1]) for total in rows]
-                reporter.progress(sum(n for _, n in sums), validation.n_tokens, "validation tokens")
-    finally:
-        model.train(was_training)
+        _score(model, groups, dtype, reporter, ranks, nlls)
+    except Interrupted as error:
+        fault = error
+    sums = list(zip(ranks.settle(nlls, len(lengths), fault), lengths, strict=True))
     total, count = math.fsum(nll for nll, _ in sums), validation.n_tokens
     mean = total / count
     return {
@@ -51,6 +44,33 @@ def validate(
         "bits_per_byte": total / math.log(2) / validation.n_bytes if validation.n_bytes else None,
         "n_tokens": count, "n_bytes": validation.n_bytes, "val_sha256": validation.sha256,
     }
+
+
+def _score(
+    model: GPT2, groups: list[tuple[Tensor, Tensor]], dtype: str, reporter: Reporter, ranks: Ranks,
+    nlls: dict[int, float],
+) -> None:
+    """Put the summed nll of every window of this rank's share of `groups` into `nlls`, by the window's number."""
+    device = model.wte.weight.device
+    mine = ranks.share(len(groups))
+    row = sum(len(targets) for _, targets in groups[: mine.start])
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            weight = model.wte.weight.to(DTYPES[dtype])
+            for number in mine:
+                if ranks.stop_asked(reporter.stopping()):
+                    raise Interrupted
+                inputs, targets = groups[number]
+                with autocast(device, dtype):
+                    hidden = model(inputs.to(device))
+                nll = token_nll(hidden.flatten(0, 1).to(weight.dtype), weight, targets.to(device).flatten())
+                for total in nll.view(targets.shape).double().sum(1):
+                    nlls[row], row = float(total), row + 1
+                reporter.progress(number + 1 - mine.start, len(mine), "validation batches")
+    finally:
+        model.train(was_training)
 
 
 def _standard_error(sums: list[tuple[float, int]], mean: float, count: int) -> float | None:

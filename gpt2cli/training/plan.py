@@ -1,0 +1,66 @@
+"""What a training run is asked for, and its directory opened for it: locked, and found to hold that run or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gpt2cli.records.jsonl import Record
+from gpt2cli.records.run_directory import CHECKPOINTS, METRICS, PERF, is_finished, is_run, locked
+from gpt2cli.records.shard_set import ShardSet
+from gpt2cli.tokens.vocabulary import Vocabulary
+from gpt2cli.training.branch import Branch
+from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.ranks import ALONE, Ranks
+from gpt2cli.training.run_record import agree, run_record
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What to train, on what, where; and how to behave toward what is already there."""
+
+    config: TrainConfig
+    shards: ShardSet
+    vocabulary: Vocabulary
+    directory: Path
+    device: torch.device
+    branch: Branch | None = None
+    keep: int = 2
+    max_seconds: float | None = None
+    override: bool = False
+    force: bool = False
+    copy_metrics: Callable[[bytes], None] | None = None
+    ranks: Ranks = ALONE
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """How a run ended. Losses in nats per token."""
+
+    run: str
+    steps: int
+    val_nll: float | None
+    already_done: bool
+
+
+def open_run(plan: TrainPlan, held: contextlib.ExitStack) -> tuple[Record, bool]:
+    """Lock the run's directory for as long as `held` is; return its record, and whether it is finished."""
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    held.enter_context(locked(plan.directory))
+    if plan.force and is_run(plan.directory):
+        _clear(plan.directory)
+    if plan.branch is not None and not is_run(plan.directory):
+        plan.branch.check()
+    fresh = run_record(plan.config, plan.shards, plan.branch)
+    return agree(plan.directory, fresh, plan.shards, plan.override), is_finished(plan.directory)
+
+
+def _clear(directory: Path) -> None:
+    for name in ("manifest.json", "run.json", METRICS, PERF):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
