@@ -1,10 +1,12 @@
-"""Matrices of 8 or 4 bits a weight, multiplied as they are: integers and scales, activations in bf16.
+"""Matrices of 8 or 4 bits a weight, multiplied as they are: integers and scales.
 
-The integers and scales come from quantised.py. Kernels by row count: see linear.py.
+The integers and scales come from quantised.py. How long the kernels take: see linear.py.
 Shapes: N rows, I in, O out, G groups of a row of inputs, V vocabulary, C width.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -12,38 +14,51 @@ from torch import Tensor, nn
 
 from gpt2cli.model.linear import linear
 
-FEW_ROWS_INT8 = 12
-"""Up to here the int8 kernel is faster than widening W to bf16."""
 FEW_ROWS_INT4 = 64
 """Up to here the int4 kernel is faster than widening W to bf16."""
+_HALF, _STEPS = 0x8080, 127 * 256
+"""A row's activations become _STEPS steps to either side of zero; _HALF added, both bytes of each are unsigned."""
 
 
+@cache
 def kernels_exist() -> bool:
-    """Whether this torch has the kernels."""
-    return hasattr(torch, "_weight_int8pack_mm") and hasattr(torch.ops.aten, "_weight_int4pack_mm_for_cpu")
+    """Whether this torch has the kernels, and they multiply here."""
+    if not hasattr(torch.ops.aten, "_weight_int4pack_mm_for_cpu") or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        product = Int8Linear(torch.full((2, 32), -3, dtype=torch.int8), torch.ones(2), None).infer(torch.ones(1, 32))
+    except (RuntimeError, AttributeError):
+        return False
+    return bool((product + 96).abs().max() < 0.01)
 
 
 class Int8Linear(nn.Module):
-    """y = x W^T + b, W one int8 a weight with a bf16 scale for every output."""
+    """y = x W^T + b, W one int8 a weight with a scale for every output.
+
+    A row x of activations is 16-bit integers times a scale, and its two bytes are two rows of an integer product, which
+    reads W once and adds exactly: y is as near as x in 15 bits, a hundred times nearer than in bf16.
+    """
 
     def __init__(self, q_OI: Tensor, scale_O: Tensor, bias_O: Tensor | None) -> None:
         super().__init__()
-        # The kernel faults on memory that is not aligned, and a tensor in a mapped file need not be: copies are.
-        self._q_OI, self._scale_O, self._bias_O = q_OI.clone(), scale_O.bfloat16().clone(), bias_O
-
-    @property
-    def integers(self) -> Tensor:
-        """W's integers (O, I)."""
-        return self._q_OI
+        self._packed = torch.ops.onednn.qlinear_prepack(q_OI, None)
+        self._scale_O, self._no_offset_O = scale_O.float(), torch.zeros(len(scale_O), dtype=torch.int64)
+        self._bias_O = torch.zeros(len(scale_O)) if bias_O is None else bias_O
+        self._middle, self._least = torch.tensor(_HALF + 0.5), torch.tensor(1e-30)
 
     def infer(self, x_NI: Tensor, *, gelu: bool = False) -> Tensor:
-        """Map (N, in) to (N, out), then GELU if `gelu`."""
-        x = x_NI.bfloat16()
-        if len(x) <= FEW_ROWS_INT8:
-            y = torch._weight_int8pack_mm(x, self._q_OI, self._scale_O)
-        else:
-            y = linear(x, self._q_OI.bfloat16()).mul_(self._scale_O)
-        return _finish(y, self._bias_O, gelu)
+        """Map (N, in) to (N, out) fp32, then GELU if `gelu`."""
+        rows, width = x_NI.shape
+        largest_N1 = torch.linalg.vector_norm(x_NI, torch.inf, 1, keepdim=True)
+        scale_N1 = torch.add(self._least, largest_N1, alpha=1 / _STEPS)
+        steps_NI = torch.addcdiv(self._middle, x_NI, scale_N1).to(torch.int32)
+        # little-endian: the lower byte of all rows, then the upper one
+        bytes_MI = steps_NI.view(torch.uint8).view(rows, width, 4)[..., :2].permute(2, 0, 1).reshape(2 * rows, width)
+        low_NO, high_NO = torch.ops.onednn.qlinear_pointwise(
+            bytes_MI, 1.0, 128, self._packed, self._scale_O, self._no_offset_O, None, 1.0, 0, torch.float32, "none",
+            [], "").split(rows)  # fmt: skip
+        y_NO = torch.addcmul(self._bias_O, torch.add(low_NO, high_NO, alpha=256), scale_N1)
+        return F.gelu(y_NO, approximate="tanh") if gelu else y_NO
 
 
 class Int4Linear(nn.Module):
@@ -64,7 +79,8 @@ class Int4Linear(nn.Module):
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._packed, self._group, self._scales_GO2)
         else:
             y = linear(x, widen_int4(self._nibbles_OI, self._scale_OG, self._offset_OG).bfloat16())
-        return _finish(y, self._bias_O, gelu)
+        y = y + self._bias_O
+        return F.gelu(y, approximate="tanh") if gelu else y
 
 
 class Int8Table(nn.Module):
@@ -73,12 +89,7 @@ class Int8Table(nn.Module):
     def __init__(self, q_VC: Tensor, scale_V: Tensor, mean_C: Tensor) -> None:
         super().__init__()
         self._head = Int8Linear(q_VC, scale_V, None)
-        self._scale_V, self._mean_C = scale_V, mean_C
-
-    @property
-    def weight(self) -> Tensor:
-        """The integers (V, C)."""
-        return self._head.integers
+        self.weight, self._scale_V, self._mean_C = q_VC, scale_V, mean_C
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of `ids`, (..., C) fp32."""
@@ -100,9 +111,3 @@ def widen_int4(nibbles_OI: Tensor, scale_OG: Tensor, offset_OG: Tensor) -> Tenso
     out, groups = scale_OG.shape
     q_OGI = unpack(nibbles_OI).view(out, groups, -1).float()
     return q_OGI.sub_(8).mul_(scale_OG.float()[..., None]).add_(offset_OG.float()[..., None]).view(out, -1)
-
-
-def _finish(y: Tensor, bias_O: Tensor | None, gelu: bool) -> Tensor:
-    if bias_O is not None:
-        y = y + bias_O
-    return F.gelu(y, approximate="tanh") if gelu else y
