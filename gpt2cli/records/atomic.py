@@ -22,11 +22,12 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
     A device or named pipe is written to as it is, and a symbolic link's target is what is replaced.
     Raises UsageFault when `path` exists and `force` is false, OSError from the file system.
     """
-    final = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
-    if final.exists() and not final.is_file() and not final.is_dir():
-        with open(final, "wb") as file:  # a rename would put a file in the place of /dev/null itself
-            yield file
+    named = Path(path)
+    if named.exists() and not named.is_file() and not named.is_dir():
+        with _name_in_errors(named), open(named, "wb") as file:
+            yield file  # a rename would put a file in the place of /dev/null itself
         return
+    final = Path(os.path.realpath(path)) if os.path.islink(path) else named
     if not force and final.exists():
         raise UsageFault(f"{final} exists; give --force to replace it, or another name")
     if final.is_dir():
@@ -45,6 +46,16 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
             error.filename = str(final)
         raise
     sync_directory(final.parent)
+
+
+@contextlib.contextmanager
+def _name_in_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager

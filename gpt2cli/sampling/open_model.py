@@ -63,12 +63,12 @@ class OpenModel:
         return weights_sha256(self.source.directory)
 
 
-def open_model(choice: ModelChoice, reporter: Reporter) -> OpenModel:
-    """Find, check and load a model, and say in one line which it is.
+def open_model(choice: ModelChoice, reporter: Reporter, role: str = "") -> OpenModel:
+    """Find, check and load a model, and say in one line which it is, and what for where `role` tells.
 
     Raises UsageFault when it or its device is not there, BadInput when it is damaged, hostile or no GPT-2.
     """
-    return load_found(find_model(choice, reporter), reporter)
+    return load_found(find_model(choice, reporter), reporter, role)
 
 
 def find_model(choice: ModelChoice, reporter: Reporter) -> FoundModel:
@@ -80,7 +80,7 @@ def find_model(choice: ModelChoice, reporter: Reporter) -> FoundModel:
     return FoundModel(choice, source, read_config(source.directory)[0])
 
 
-def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
+def load_found(found: FoundModel, reporter: Reporter, role: str = "") -> OpenModel:
     """Load a model that was found; see open_model."""
     choice, directory = found.choice, found.source.directory
     device = choose_device(choice.device)
@@ -93,5 +93,5 @@ def load_found(found: FoundModel, reporter: Reporter) -> OpenModel:
     if loaded.integer and loaded.quantisation is not None:
         dtype, why = loaded.quantisation.name, ", by --dtype auto"
     vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)
-    reporter.note(f"{directory}: {loaded.shape.n_params:,} parameters, {dtype} on {device}{why}")
+    reporter.note(f"{role and f'{role}, '}{directory}: {loaded.shape.n_params:,} parameters, {dtype} on {device}{why}")
     return OpenModel(found.source, loaded.model, loaded.shape, vocabulary, dtype)

@@ -96,7 +96,7 @@ class Producer:
         opened, way = self._opened, self._way
         draft = None
         if way.draft is not None:
-            found = open_model(dataclasses.replace(choice, path=way.draft), reporter)
+            found = open_model(dataclasses.replace(choice, path=way.draft), reporter, "draft")
             if found.vocabulary.sha256 != opened.vocabulary.sha256:
                 raise UsageFault(f"{found.source.directory} speaks another vocabulary than {opened.source.directory}; "
                                  "a draft must have the same")

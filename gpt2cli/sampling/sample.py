@@ -47,6 +47,8 @@ def sample(config: SampleConfig, output: BinaryIO, reporter: Reporter, *, live: 
     """
     config.way.check(config.decoding, config.num_samples)
     texts = read_prompts(config.prompts, reporter)
+    if not texts:
+        reporter.warn("there are no prompts in the input, so nothing is sampled")
     rows = config.way.rows(len(texts) * config.num_samples)
     opened = open_model(replace(config.model, rows=rows), reporter)
     producer = Producer(opened, config.model, config.decoding, config.way, reporter)

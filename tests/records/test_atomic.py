@@ -173,6 +173,22 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["pipe"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_device_is_named() -> None:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_file("/dev/full") as file:
+        file.write(b"x" * 100)
+    assert caught.value.filename == "/dev/full"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")
+def test_the_name_of_a_pipe_is_written_to_though_it_leads_to_no_path() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader:
+        with os.fdopen(writing, "wb"), atomic_file(f"/dev/fd/{writing}") as file:
+            file.write(b"through")
+        assert reader.read() == b"through"
+
+
 def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")

@@ -90,6 +90,7 @@ def test_a_draft_is_told_of_and_must_speak_the_same(gpt2_here: Callable, eager_t
     accepted, proposed = re.search(rb"(\d+) of (\d+) proposed tokens accepted", with_draft.stderr).groups()
     assert accepted == proposed
     assert b"times as fast" in with_draft.stderr
+    assert f"gpt2 sample: draft, {draft}".encode() in with_draft.stderr
     other = save_model(tmp_path / "other", lively_model(ModelShape(1, 1, 8, 64, 450)), small_vocabulary(193))
     refused = gpt2_here(*arguments, "--draft", other)
     assert (refused.returncode, refused.stdout) == (2, b"")
