@@ -120,6 +120,21 @@ fetch_options = together(
                  metavar="SECONDS", help="Longest time for one URL, redirects included."),
     click.option("--max-bytes", type=Count(1), default="5M", show_default=True, metavar="N",
                  help="Largest page, counted after decompression."),
+    click.option("--max-redirects", type=click.IntRange(0, 100), default=5, show_default=True, metavar="N",
+                 help="Most redirects of one URL."),
+    click.option("--max-delay", type=Real(0, 86_400), default=120.0, show_default=True, metavar="SECONDS",
+                 help="Longest pause that a host may ask for or fail into."),
+    click.option("--retries", type=click.IntRange(0, 100), default=2, show_default=True, metavar="N",
+                 help="Further tries of a URL after a failure that may pass."),
+    click.option("--host-failures", type=click.IntRange(1, 1_000_000), default=10, show_default=True, metavar="N",
+                 help="Failures in a row after which a host is given up."),
+    click.option("--per-address", type=click.IntRange(1, 10_000), default=8, show_default=True, metavar="N",
+                 help="Requests at once to hosts of one IP address."),
+    click.option("--body-memory", type=Count(1 << 16), default="128Mi", show_default=True, metavar="BYTES",
+                 help="Memory for the bodies of all pages in flight."),
+    click.option("--warc", type=click.Choice(("zst", "gz")), default="zst", show_default=True,
+                 help="Compression of the WARC files."),
+    click.option("--again", metavar="OUTCOME,...", help="Fetch URLs that ended so before once more."),
     click.option("--allow-net", "allow_nets", multiple=True, metavar="CIDR",
                  help="Lift the address and port rules for this network. May be repeated."),
 )
@@ -186,19 +201,24 @@ def link_config(*, block_subreddits: str | None, block_hosts: str | None, share:
 
 
 def fetch_config(*, work: str, host_profile: str, contact: str | None, concurrency: int, host_gap: float,
-                 timeout: float, max_bytes: int, allow_nets: tuple[str, ...]) -> Any:
+                 timeout: float, max_bytes: int, allow_nets: tuple[str, ...], max_delay: float, again: str | None,
+                 **limits: Any) -> Any:
     """Return the FetchConfig of these options."""
     from pathlib import Path
 
     from gpt2cli.webtext.address_guard import AddressGuard, parse_network
-    from gpt2cli.webtext.fetch import FetchConfig
+    from gpt2cli.webtext.fetch_config import FetchConfig
+    from gpt2cli.webtext.outcomes import OK, OUTCOMES
 
     if contact is not None and (not contact.startswith(("http://", "https://", "mailto:"))
                                 or not contact.isascii() or not contact.isprintable() or " " in contact):
         raise click.UsageError(f"--contact {contact!r} is no http, https or mailto URL")
+    outcomes = frozenset(name.strip() for name in (again or "").split(",") if name.strip())
+    for name in sorted(outcomes - (OUTCOMES.keys() - {OK})):
+        raise click.UsageError(f"--again {name}: choose from {', '.join(sorted(OUTCOMES.keys() - {OK}))}")
     guard = AddressGuard(allow=tuple(parse_network(text) for text in allow_nets))
     return FetchConfig(Path(work), concurrency, host_gap, timeout, max_bytes, contact=contact,
-                       host_profile=host_profile, guard=guard)
+                       host_profile=host_profile, guard=guard, max_delay_s=max_delay, again=tuple(sorted(outcomes)), **limits)
 
 
 EXTRACT_OPTIONS = ("jobs", "extractor", "page_timeout", "page_memory", "min_chars")

@@ -1,99 +1,98 @@
-"""Step 3: pages in the WARC -> their main text as documents, in link order."""
+"""Step 3: pages to their main text as documents, in link order: of a crawl, of WARC files, or given as HTML."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.errors import BadInput, Gpt2Error, Interrupted
 from gpt2cli.records.jsonl import Record
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.charset import header_charset
-from gpt2cli.webtext.journal import WARC_DIRECTORY
-from gpt2cli.webtext.outcomes import OK
-from gpt2cli.webtext.page_pool import PagePool
+from gpt2cli.webtext.page import Page, PageBody
+from gpt2cli.webtext.page_inputs import pages_of_records
+from gpt2cli.webtext.page_pool import Limits, PagePool
 from gpt2cli.webtext.tally import StepTally
-from gpt2cli.webtext.warc import read_response
 
-WORKER_MEMORY = 2 << 30
-"""Bytes of address space of one worker; trafilatura itself needs about 400 MB of it."""
+MAX_PAGE = 16 << 20
+"""Bytes of HTML beyond which a page is dropped as too_big; Common Crawl keeps at most 5 MiB of one."""
 
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How to extract. `min_chars` counts characters of text; `page_timeout_s` is wall-clock seconds for one page."""
+    """How to extract. `min_chars` counts characters of text; `workers` are processes, None: one per CPU.
+
+    work: where the WARC files of page records lie. extractor: one of webtext.page_text.EXTRACTORS.
+    """
 
     work: Path
     workers: int | None = None
-    page_timeout_s: float = 20.0
     min_chars: int = 200
-    memory_bytes: int = WORKER_MEMORY
+    extractor: str = "trafilatura"
+    limits: Limits = field(default_factory=Limits)
 
 
 def extract_documents(
-    pages: Iterable[Record], config: ExtractConfig, tally: StepTally, reporter: Reporter
+    records: Iterable[Record], config: ExtractConfig, tally: StepTally, reporter: Reporter
 ) -> Iterator[Record]:
-    """Yield gpt2.document/1 fields for the pages (gpt2.page/1 fields) that have text enough, in their order.
+    """Yield gpt2.document/1 fields for the gpt2.page/1 fields (an iterator will do) that have text enough, in order.
 
     Raises BadInput when the WARC lacks a page that the records promise, Interrupted when the reporter says stop.
     """
+    yield from extract_pages(pages_of_records(records, config.work, MAX_PAGE), config, tally, reporter)
+
+
+def extract_pages(
+    pages: Iterable[Page], config: ExtractConfig, tally: StepTally, reporter: Reporter
+) -> Iterator[Record]:
+    """Yield gpt2.document/1 fields for the pages (page_inputs.py) that have text enough, in their order.
+
+    What is yielded, and what goes to the tally, does not depend on the number of workers. Raises what reading the pages
+    raises, and Interrupted when the reporter says stop.
+    """
     from gpt2cli.webtext.page_text import extractor_version
 
-    extractor = extractor_version()
-    workers = config.workers or os.cpu_count() or 1
+    extractor = extractor_version(config.extractor)
 
     def poll() -> None:
         reporter.progress(tally.read, None, "pages extracted", kept=f"{tally.kept:,}")
         if reporter.stopping():
             raise Interrupted("stopped while extracting; the pages are safe, the same command extracts them again")
 
-    pool: PagePool[Record] = PagePool(workers, config.page_timeout_s, config.memory_bytes)
-    with contextlib.closing(pool):
-        for page, result in pool.map(_loads(pages, config, tally), poll):
+    with contextlib.closing(PagePool(config.extractor, config.workers or os.cpu_count() or 1, config.limits)) as pool:
+        for page, result in pool.map(pages, poll):
+            tally.read += 1
             if result.error is not None:
-                tally.drop(page["url"], result.error)
+                tally.drop(page.what, result.error, result.detail)
             elif len(result.text) < config.min_chars:
-                tally.drop(page["url"], f"text under {config.min_chars} characters")
+                tally.drop(page.what, f"text under {config.min_chars} characters")
             else:
                 tally.kept += 1
-                yield _document(page, result.text, extractor)
+                yield _document(page.fields, result.text, extractor)
 
 
-def _loads(
-    pages: Iterable[Record], config: ExtractConfig, tally: StepTally
-) -> Iterator[tuple[Record, Callable[[], tuple[bytes, str | None]]]]:
-    for page in pages:
-        tally.read += 1
-        if page["outcome"] != OK:
-            tally.drop(page["url"], f"not fetched: {page['outcome']}")
-            continue
-        name, offset, length = page.get("warc"), page.get("offset"), page.get("length")
-        if not isinstance(name, str) or Path(name).name != name or not isinstance(offset, int) \
-                or not isinstance(length, int) or min(offset, length) < 0:
-            raise BadInput(f"the page record of {page['url']} does not say where in the WARC it is")
-        yield page, _loader(config.work / WARC_DIRECTORY / name, offset, length)
+def extract_page(page: PageBody, config: ExtractConfig, name: str) -> str:
+    """Return the text of one page; `name` is for messages. Raises Gpt2Error when there is none, and says why."""
+    with contextlib.closing(PagePool(config.extractor, 1, config.limits)) as pool:
+        ((_, result),) = pool.map([Page({}, name, lambda: page)], lambda: None)
+    if result.error is not None:
+        raise Gpt2Error(f"{name}: {result.error}")
+    if not result.text:
+        raise BadInput(f"{name} is a page without text of its own")
+    return result.text
 
 
-def _loader(path: Path, offset: int, length: int) -> Callable[[], tuple[bytes, str | None]]:
-    def load() -> tuple[bytes, str | None]:
-        response = read_response(path, offset, length)
-        return response.body, header_charset(response.header("content-type"))
-
-    return load
-
-
-def _document(page: Record, text: str, extractor: str) -> Record:
+def _document(fields: Record, text: str, extractor: str) -> Record:
     return {
         "id": hashlib.sha256(text.encode()).hexdigest(),
-        "url": page["url"],
+        "url": fields["url"],
         "text": text,
-        "karma": page.get("karma"),
-        "subreddit": page.get("subreddit"),
-        "created_utc": page.get("created_utc"),
+        "karma": fields["karma"],
+        "subreddit": fields["subreddit"],
+        "created_utc": fields["created_utc"],
         "language": None,  # nobody has looked yet, and a guess would be taken for knowledge
         "extractor": extractor,
     }

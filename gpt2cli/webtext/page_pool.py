@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-import json
 import os
 import select
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,54 +16,63 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import gpt2cli
-from gpt2cli.webtext.page_worker import frame
+from gpt2cli.errors import Gpt2Error
+from gpt2cli.webtext.page import NoPage, Page, PageBody
+from gpt2cli.webtext.page_worker import ERROR, LAST_TEXT, frame
 
-Key = TypeVar("Key")
-_RECYCLE_AFTER = 1000
-"""Pages after which a worker is replaced: parsers leak."""
-_AHEAD = 16
-"""Pages per worker that may be finished or in work before their turn."""
+MAX_AHEAD = 1024
+"""Pages that may be finished or in work before their turn: what a page that hangs may keep waiting, not idle."""
+MAX_HELD = 64 << 20
+"""Bytes of pages that are in memory before their turn."""
 _POLL_S = 0.1
 _START_LIMIT_S = 60.0
+_MAX_REPLY = 1 << 30
 
 
 @dataclass(frozen=True)
 class PageText:
-    """What became of a page: its text, or why there is none."""
+    """What became of a page: its text, or in `error` why there is none, with more of it in `detail`."""
 
     text: str
     error: str | None = None
+    detail: str = ""
 
 
-class PagePool(Generic[Key]):
-    """`workers` processes. `timeout_s` bounds a page's wall-clock time, `memory_bytes` a worker's address space."""
+@dataclass(frozen=True)
+class Limits:
+    """`page_timeout_s`: wall-clock seconds for a page; `page_memory`: bytes that a worker may allocate for pages."""
 
-    def __init__(self, workers: int, timeout_s: float, memory_bytes: int) -> None:
-        self._workers = workers
-        self._timeout_s = timeout_s
-        self._memory_bytes = memory_bytes
+    page_timeout_s: float = 20.0
+    page_memory: int = 1 << 30
+
+
+class PagePool:
+    """`workers` processes that run one extractor of webtext.page_text within `limits`."""
+
+    def __init__(self, extractor: str, workers: int, limits: Limits) -> None:
+        self._extractor = extractor
+        self._limits = limits
         self._threads = ThreadPoolExecutor(workers, "extract")
         self._local = threading.local()
         self._alive: set[_Worker] = set()
         self._closed = False
 
-    def map(
-        self, pages: Iterable[tuple[Key, Callable[[], tuple[bytes, str | None]]]], poll: Callable[[], None]
-    ) -> Iterator[tuple[Key, PageText]]:
-        """Yield (key, PageText) in the order of `pages`; each gives a function that loads (body, HTTP charset).
+    def map(self, pages: Iterable[Page], poll: Callable[[], None]) -> Iterator[tuple[Page, PageText]]:
+        """Yield (page, PageText) in the order of `pages`.
 
-        `poll` is called while waiting and may raise to stop. What a load function raises is raised here.
+        `poll` is called while waiting and may raise to stop. What a page's load raises, but for NoPage, is raised here;
+        so is Gpt2Error when a worker does not start.
         """
-        window: collections.deque[tuple[Key, Future[PageText]]] = collections.deque()
-        for key, load in pages:
-            window.append((key, self._threads.submit(self._extract, load)))
-            while window[0][1].done() or len(window) >= _AHEAD * self._workers:
+        window: collections.deque[tuple[Page, Future[PageText]]] = collections.deque()
+        held = 0
+        for page in pages:
+            window.append((page, self._threads.submit(self._extract, page.load)))
+            held += page.held
+            while window and (window[0][1].done() or len(window) >= MAX_AHEAD or held >= MAX_HELD):
+                held -= window[0][0].held
                 yield self._take(window, poll)
-                if not window:
-                    break
         while window:
             yield self._take(window, poll)
 
@@ -73,11 +82,12 @@ class PagePool(Generic[Key]):
         for worker in tuple(self._alive):
             worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in tuple(self._alive):
+            worker.kill()
 
-    def _take(
-        self, window: collections.deque[tuple[Key, Future[PageText]]], poll: Callable[[], None]
-    ) -> tuple[Key, PageText]:
-        key, future = window[0]
+    def _take(self, window: collections.deque[tuple[Page, Future[PageText]]], poll: Callable[[], None]
+              ) -> tuple[Page, PageText]:
+        page, future = window[0]
         while True:
             poll()
             try:
@@ -87,60 +97,77 @@ class PagePool(Generic[Key]):
                     raise
                 continue
             window.popleft()
-            return key, result
+            return page, result
 
-    def _extract(self, load: Callable[[], tuple[bytes, str | None]]) -> PageText:
-        body, charset = load()
+    def _extract(self, load: Callable[[], PageBody]) -> PageText:
+        try:
+            page = load()
+        except NoPage as none:
+            return PageText("", none.reason, none.detail)
+        result, reusable = self._worker().ask(page, self._limits.page_timeout_s)
+        if not reusable:
+            self._discard()
+        return result
+
+    def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._local, "worker", None)
-        if worker is None or worker.served >= _RECYCLE_AFTER:
-            if worker is not None:
-                self._discard(worker)
-            worker = _Worker(self._memory_bytes, self._timeout_s)
+        if worker is None:
+            worker = _Worker(self._extractor, self._limits)
             self._local.worker = worker
             self._alive.add(worker)
             if self._closed:
                 worker.kill()
-        result = worker.ask(body, charset, self._timeout_s)
-        if result.error is not None:
-            # hung, dead, or in an unknown state after running out of memory
-            self._discard(worker)
-            self._local.worker = None
-        return result
+            worker.wait_until_ready()
+        return worker
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self) -> None:
+        worker: _Worker = self._local.worker
+        self._local.worker = None
         self._alive.discard(worker)
         worker.kill()
 
 
 class _Worker:
-    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
+    """One process; see page_worker.py for what is said to it."""
+
+    def __init__(self, extractor: str, limits: Limits) -> None:
         root = str(Path(gpt2cli.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gpt2cli.webtext.page_worker", str(memory_bytes), str(timeout_s)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-P", "-m", "gpt2cli.webtext.page_worker", extractor, str(limits.page_memory),
+             str(limits.page_timeout_s)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
             env={**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
-        self.served = 0
 
-    def ask(self, body: bytes, charset: str | None, timeout_s: float) -> PageText:
-        """Return the worker's answer, or an error when it took too long or died."""
-        # The first page also pays for the start of the interpreter, which is not the page's fault.
-        deadline = time.monotonic() + timeout_s + (_START_LIMIT_S if self.served == 0 else 0.0)
-        self.served += 1
+    def wait_until_ready(self) -> None:
+        """Wait for the process to have its extractor loaded. Raises Gpt2Error when it does not come to that."""
         try:
-            self._send(frame(json.dumps({"charset": charset}).encode()) + frame(body), deadline)
-            (length,) = struct.unpack(">I", self._receive(4, deadline))
-            reply = json.loads(self._receive(length, deadline))
-        except TimeoutError:
-            return PageText("", "timed out")
+            self._receive(4, time.monotonic() + _START_LIMIT_S)
         except (OSError, EOFError):
-            return PageText("", "extractor died")
-        return PageText(reply.get("text", ""), reply.get("error"))
+            self._complaints.seek(0)
+            lines = self._complaints.read(1 << 16).decode("utf-8", "replace").strip().splitlines() or ["no word of why"]
+            raise Gpt2Error(f"the process that extracts text does not start: {lines[-1][:300]}") from None
+
+    def ask(self, page: PageBody, timeout_s: float) -> tuple[PageText, bool]:
+        """Return the worker's answer, or an error when it took too long or died; and whether it can be asked again."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._send(frame((page.charset or "").encode("utf-8", "replace")) + frame(page.body), deadline)
+            (length,) = struct.unpack(">I", self._receive(4, deadline))
+            reply = self._receive(min(length, _MAX_REPLY), deadline)
+        except TimeoutError:
+            return PageText("", "timed out"), False
+        except (OSError, EOFError):
+            return PageText("", "extractor died"), False
+        if reply[:1] == ERROR:  # it may be in an unknown state, as after running out of memory
+            return PageText("", reply[1:].decode()), False
+        return PageText(reply[1:].decode()), reply[:1] != LAST_TEXT
 
     def kill(self) -> None:
         """End the process at once and reap it. Safe from another thread, and more than once."""

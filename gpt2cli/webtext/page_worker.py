@@ -1,18 +1,29 @@
 """The worker process: framed pages in on stdin, framed texts out on stdout, one after another, until stdin ends.
 
-Frame: 4 bytes big-endian length, then that many bytes. A request is a JSON header frame {"charset": ...} and a body
-frame; a reply is one JSON frame {"text": ...} or {"error": ...}. No pickle: pages are strangers' bytes.
+Frame: 4 bytes big-endian length, then that many bytes. The worker first sends one empty frame: it is ready. A request
+is two frames, the HTTP charset (empty: none) and the body; a reply is one, whose first byte says what follows: T the
+text, t the same from a worker that has grown too large and should be replaced, E why there is no text. No pickle:
+pages are strangers' bytes.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import ctypes
+import gc
 import logging
 import os
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from typing import BinaryIO
+
+TEXT, LAST_TEXT, ERROR = b"T", b"t", b"E"
+MAX_RESIDENT = 256 << 20
+"""Bytes of memory beyond which a worker is replaced: parsers leak, and heaps fall to pieces."""
+OUT_OF_MEMORY = b"out of memory"
+_COLLECT_EVERY = 64
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -30,12 +41,13 @@ def frame(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def limit_memory(limit_bytes: int) -> None:
-    """Bound this process's address space, where the system can."""
+def limit_memory(more_bytes: int) -> None:
+    """Bound what this process may allocate on top of what it has, where the system can."""
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+        limit = _memory("VmSize") + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     except (ImportError, ValueError, OSError):
         pass  # macOS refuses; the time limit still holds
 
@@ -52,7 +64,7 @@ def limit_time(seconds: float) -> None:
         pass
 
 
-def serve(memory_bytes: int, page_seconds: float) -> None:
+def serve(extractor: str, memory_bytes: int, page_seconds: float) -> None:
     """Answer requests until stdin ends. The parent enforces the wall-clock limit; ours is for when it has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     source = sys.stdin.buffer
@@ -61,21 +73,88 @@ def serve(memory_bytes: int, page_seconds: float) -> None:
     logging.disable(logging.CRITICAL)
     from gpt2cli.webtext.page_text import page_text
 
-    page_text(b"<html><body><p>warm up</p></body></html>", None)
+    text_of = page_text(extractor)
+    text_of(b"<html><body><p>warm up</p></body></html>", None)
+    memory = _Memory(memory_bytes)
     limit_memory(memory_bytes)
-    while (header := read_frame(source)) is not None and (body := read_frame(source)) is not None:
+    _silence()
+    _send(sink, b"")
+    while (charset := read_frame(source)) is not None and (body := read_frame(source)) is not None:
         limit_time(page_seconds)
-        try:
-            reply = {"text": page_text(body, json.loads(header)["charset"])}
-        except MemoryError:
-            reply = {"error": "out of memory"}
-        except RecursionError:
-            reply = {"error": "nested too deeply"}
-        except Exception as error:
-            reply = {"error": f"extractor failed: {type(error).__name__}"}
-        sink.write(frame(json.dumps(reply).encode()))
-        sink.flush()
+        reply = _reply(text_of, body, charset.decode("utf-8", "replace") or None)
+        del body
+        if memory.ran_out():
+            reply = ERROR + OUT_OF_MEMORY
+        elif reply.startswith(TEXT) and memory.grown():
+            reply = LAST_TEXT + reply[1:]
+        _send(sink, reply)
+
+
+def _reply(text_of: Callable[[bytes, str | None], str], body: bytes, charset: str | None) -> bytes:
+    try:
+        return TEXT + text_of(body, charset).encode("utf-8", "replace")
+    except MemoryError:
+        return ERROR + OUT_OF_MEMORY
+    except RecursionError:
+        return ERROR + b"nested too deeply"
+    except Exception as error:
+        return ERROR + f"extractor failed: {type(error).__name__}".encode()
+
+
+def _send(sink: BinaryIO, data: bytes) -> None:
+    sink.write(frame(data))
+    sink.flush()
+
+
+def _silence() -> None:
+    """Drop what libraries print from here on: it is about strangers' pages, and of any length."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+class _Memory:
+    """Keeps the collector out of the way, and says what became of this process's memory."""
+
+    def __init__(self, allowed: int) -> None:
+        gc.collect()
+        gc.freeze()  # what is imported by now stays; collections need not look at it again
+        gc.disable()
+        self._pages = 0
+        self._full = _memory("VmSize") + allowed * 3 // 4
+        self._trim: Callable[[int], int] | None = None
+        with contextlib.suppress(OSError, AttributeError):
+            self._trim = ctypes.CDLL(None).malloc_trim
+
+    def ran_out(self) -> bool:
+        """Whether a page came near the limit. Extractors take a failed allocation for a page without text."""
+        return _memory("VmPeak") > self._full
+
+    def grown(self) -> bool:
+        """Count a page; return whether the process has become so large that another should take its place."""
+        self._pages += 1
+        if self._pages % _COLLECT_EVERY == 0:
+            gc.collect()
+        if _memory("VmRSS") <= MAX_RESIDENT:
+            return False
+        gc.collect()
+        if self._trim is not None:
+            self._trim(0)
+        return _memory("VmRSS") > MAX_RESIDENT
+
+
+def _memory(name: str) -> int:
+    """Return a measure of this process's memory in bytes (proc(5), status); 0 where the system does not say."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(name.encode() + b":"):
+                    return int(line.split()[1]) << 10
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), float(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

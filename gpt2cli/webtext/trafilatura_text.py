@@ -1,0 +1,43 @@
+"""The main text of a page by trafilatura, in its default mode."""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+from lxml.html import HtmlElement
+from trafilatura import extract
+from trafilatura.utils import load_html
+
+_PREFORMATTED = re.compile("<pre[\\s>]", re.IGNORECASE)
+_TABLE_PARTS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th"})
+
+
+def trafilatura_text(html: str) -> str:
+    """Return the text, a paragraph a line, or "" when there is none.
+
+    Fast and precision modes together lose text, and trafilatura's own de-duplication would make a page's text depend on
+    the pages before it.
+    """
+    page: str | HtmlElement | None = html
+    if _PREFORMATTED.search(html) and (page := load_html(html)) is not None:
+        unwrap_layout_tables(page)
+    text = page is not None and extract(page, include_comments=False, include_tables=True, fast=False,
+                                        favor_precision=False, deduplicate=False, output_format="txt")
+    return text or ""
+
+
+def unwrap_layout_tables(tree: HtmlElement) -> None:
+    """Turn tables that hold preformatted text into plain blocks, in place.
+
+    Such a table is layout, not data, and as a table the extractor would fold the lines of its <pre> into one.
+    """
+    for block in tree.iter("pre"):
+        table = next((ancestor for ancestor in block.iterancestors() if ancestor.tag == "table"), None)
+        if table is None:
+            continue
+        table.tag = "div"
+        for part in table.iter(etree.Element):
+            owner = next((a for a in part.iterancestors() if a.tag == "table" or a is table), None)
+            if part.tag in _TABLE_PARTS and owner is table:
+                part.tag = "div"
