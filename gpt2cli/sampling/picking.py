@@ -1,10 +1,9 @@
 """Drawing tokens, exactly and without sorting the vocabulary.
 
-A token is drawn by inverse CDF: one uniform number, and the first token whose cumulated weight passes it. Sums run
-over blocks first, so that fp64 costs little. Top-p and typical-p are drawn by rejection: draw from all that may be in
-the set, keep the token if what stands strictly before it weighs less than the set should. A token that fails bounds
-the set, and the next draw is from what stands before it. Every number comes from the row's own stream, and each row is
-drawn by itself: its weights stay in a core's cache.
+A token is drawn by inverse CDF: one uniform number, and the first token whose cumulated weight passes it. Top-p and
+typical-p are drawn by rejection: draw from all that may be in the set, keep the token if what stands strictly before it
+weighs less than the set should. A token that fails bounds the set, and the next draw is from what stands before it.
+Every number comes from the row's own stream, and each row is drawn by itself: its weights stay in a core's cache.
 Shapes: B rows, V vocabulary.
 """
 
@@ -14,7 +13,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,18 +31,18 @@ def draw_filtered(logits_BV: Tensor, decoding: Decoding, streams: Sequence[Sampl
 def draw_weighted(weights_V: Tensor, uniform: float) -> int:
     """Return the first id whose cumulated weight passes `uniform` in [0, 1) times the sum of weights [V].
 
-    Weights are not negative and not all zero; a token of weight 0 is never drawn. Cumulated sums are fp64 (fp32
-    where the device has no fp64).
+    Weights are not negative and not all zero; a token of weight 0 is never drawn. Blocks are summed in fp32, which is
+    as exact as the weights are, and cumulated in fp64.
     """
-    exact = torch.float32 if weights_V.device.type == "mps" else torch.float64
     whole = len(weights_V) - len(weights_V) % _BLOCK
-    sums = weights_V[:whole].view(-1, _BLOCK).sum(dim=1, dtype=exact).cpu().numpy()
-    cdf = np.append(sums, float(weights_V[whole:].sum(dtype=exact))).cumsum(dtype=np.float64)
-    aim = _below(uniform * cdf[-1], cdf[-1])
-    block = int(np.searchsorted(cdf, aim, side="right"))
+    blocks = weights_V[:whole].view(-1, _BLOCK).sum(dim=1).cpu().numpy().cumsum(dtype=np.float64)
+    last = float(blocks[-1]) if whole else 0.0
+    total = last + float(weights_V[whole:].sum())
+    aim = _below(uniform * total, total)
+    block = int(blocks.searchsorted(aim, side="right"))
     inside = weights_V[block * _BLOCK : (block + 1) * _BLOCK].cpu().numpy().cumsum(dtype=np.float64)
-    rest = _below(aim - (cdf[block - 1] if block else 0.0), inside[-1])
-    return block * _BLOCK + int(np.searchsorted(inside, rest, side="right"))
+    rest = _below(aim - (blocks[block - 1] if block else 0.0), inside[-1])
+    return block * _BLOCK + int(inside.searchsorted(rest, side="right"))
 
 
 def _draw_row(logits_V: Tensor, decoding: Decoding, stream: SampleStream) -> int:
