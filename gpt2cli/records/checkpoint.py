@@ -15,11 +15,13 @@ from typing import Any
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.jsonl import parse_line
-from gpt2cli.records.provenance import file_sha256
+from gpt2cli.records.provenance import file_sha256, json_sha256
 from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
 
 MANIFEST = "manifest.json"
 MAX_JSON_BYTES = 16 << 20
+_OWN_DIGEST = "manifest_sha256"
+"""A manifest's last entry: the digest of all before it in canonical form. Older manifests end in files."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def write_manifest(directory: Path, kind: str, fields: dict[str, Any], names: li
         name: {"bytes": (directory / name).stat().st_size, "sha256": file_sha256(directory / name)}
         for name in sorted(names)
     }
-    write_json(directory / MANIFEST, {"schema": schema_name(kind), **fields, "files": files})
+    manifest = {"schema": schema_name(kind), **fields, "files": files}
+    write_json(directory / MANIFEST, {**manifest, _OWN_DIGEST: json_sha256(manifest)})
 
 
 def list_files(directory: Path) -> list[str]:
@@ -81,6 +84,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     for name in files:
         if os.path.isabs(name) or ".." in Path(name).parts:
             raise BadInput(f"{path} names a file outside its directory: {name!r}")
+    own = manifest.pop(_OWN_DIGEST, None)
+    if (own is None and next(reversed(manifest)) != "files") or own not in (None, json_sha256(manifest)):
+        raise BadInput(f"{path} is damaged: what it says is not what its own digest is of")
     return manifest
 
 

@@ -20,7 +20,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 def json_sha256(value: Any) -> str:
     """Return the hex sha256 of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

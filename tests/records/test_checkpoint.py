@@ -53,6 +53,30 @@ def test_a_manifest_lists_every_file_with_size_and_digest(tmp_path: Path) -> Non
     assert verify_checkpoint(directory) == []
 
 
+def test_a_flipped_bit_in_any_byte_of_any_file_is_found(tmp_path: Path) -> None:
+    directory = make_checkpoint(tmp_path / "c")
+    for name in (*list_files(directory), MANIFEST):
+        sound = (directory / name).read_bytes()
+        for position in range(0, 8 * len(sound), 7):  # each bit of a byte in its turn
+            damaged = bytearray(sound)
+            damaged[position // 8] ^= 1 << position % 8
+            (directory / name).write_bytes(damaged)
+            assert verify_checkpoint(directory), f"{name}: bit {position} may flip"
+        (directory / name).write_bytes(sound)
+    assert verify_checkpoint(directory) == []
+
+
+def test_a_manifest_of_before_it_had_a_digest_of_its_own_is_read(tmp_path: Path) -> None:
+    directory = make_checkpoint(tmp_path / "c")
+    manifest = json.loads((directory / MANIFEST).read_text())
+    assert list(manifest)[-1] == "manifest_sha256"
+    del manifest["manifest_sha256"]
+    write_json(directory / MANIFEST, manifest)
+    assert verify_checkpoint(directory) == []
+    (directory / MANIFEST).write_text(json.dumps({**manifest, "run": "\ud800", "manifest_sha256": "0" * 64}))
+    assert "its own digest" in verify_checkpoint(directory)[0]
+
+
 @pytest.mark.parametrize(("damage", "words"), [
     (lambda d: (d / "config.json").write_text("[]"), "config.json is damaged"),
     (lambda d: (d / "config.json").write_text("{ }"), "has 3 bytes, its manifest says 2"),
