@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+PATIENCE_S = 240
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -43,6 +48,7 @@ def start_rank(body: Callable[[], int], rank: int, world: int, port: int, direct
             os.dup2(opened, number)
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
         status = body()
         sys.stdout.flush()
     except BaseException:
@@ -50,6 +56,22 @@ def start_rank(body: Callable[[], int], rank: int, world: int, port: int, direct
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+@contextlib.contextmanager
+def store_that_outlives_ranks(port: int, start: Callable[[], Any]) -> Iterator[Any]:
+    """Yield what start() returns, the ranks, whose store is this process's on `port`, as it is torchrun's."""
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    try:
+        started = start()
+    finally:
+        del os.environ["TORCHELASTIC_USE_AGENT_STORE"]
+    # only now: it has threads, and a process with threads should not fork
+    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    try:
+        yield started
+    finally:
+        del store
 
 
 def on_ranks(world: int, body: Callable[[], Any], directory: Path) -> list[Any]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from rank_processes import free_port, launcher_variables, on_ranks, start_rank, store_that_outlives_ranks
 
 from gpt2cli.errors import BadInput, Gpt2Error, Interrupted, OthersFailed, UsageFault
 from gpt2cli.training import ranks as ranks_module
 from gpt2cli.training.ranks import ALONE, LostRank, Place, Ranks, joined, place_from_environment
-from rank_processes import free_port, launcher_variables, on_ranks, start_rank
 
 TORCHRUN = launcher_variables(1, 4, 29500)
 
@@ -180,15 +180,13 @@ def one_fails() -> int:
 def test_when_a_rank_goes_the_others_end_and_one_of_them_says_so(
     body: Callable[[], int], statuses: dict[int, int], said: list[str], tmp_path: Path
 ) -> None:
-    """The store is this process's, as it is torchrun's: it outlives every rank."""
     port = free_port()
-    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    try:
-        pids = [start_rank(body, rank, 3, port, tmp_path) for rank in range(3)]
+
+    def start() -> list[int]:
+        return [start_rank(body, rank, 3, port, tmp_path) for rank in range(3)]
+
+    with store_that_outlives_ranks(port, start) as pids:
         found = {rank: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for rank, pid in enumerate(pids)}
-    finally:
-        del os.environ["TORCHELASTIC_USE_AGENT_STORE"], store
     assert found == statuses, [(tmp_path / f"stderr-{rank}").read_text() for rank in range(3)]
     lines = "".join((tmp_path / f"stdout-{rank}").read_text() for rank in range(3)).split("\n")
     assert [line for line in lines if line] == said
