@@ -218,7 +218,8 @@ def fetch_config(*, work: str, host_profile: str, contact: str | None, concurren
         raise click.UsageError(f"--again {name}: choose from {', '.join(sorted(OUTCOMES.keys() - {OK}))}")
     guard = AddressGuard(allow=tuple(parse_network(text) for text in allow_nets))
     return FetchConfig(Path(work), concurrency, host_gap, timeout, max_bytes, contact=contact,
-                       host_profile=host_profile, guard=guard, max_delay_s=max_delay, again=tuple(sorted(outcomes)), **limits)
+                       host_profile=host_profile, guard=guard, max_delay_s=max_delay, again=tuple(sorted(outcomes)),
+                       **limits)
 
 
 EXTRACT_OPTIONS = ("jobs", "extractor", "page_timeout", "page_memory", "min_chars")

@@ -1,4 +1,7 @@
-"""Bodies decoded under a cap: what counts is the size after decompression, and no more than that is ever held."""
+"""Bodies decoded under a cap, in steps: what counts is the size after decompression, and no more is ever held.
+
+The steps let a caller reserve memory before a body grows: 64 KiB on the wire can unfold to 64 MB.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _RAW_DEFLATE = -15
 
 
 class BodyDecoder:
-    """Collects a body of at most `max_bytes` decoded bytes.
+    """Collects a body of at most `max_bytes` decoded bytes: feed() received bytes, step() while `hungry`.
 
     Raises FetchFault: too_big, or bad_encoding for damaged data and codings that were never asked for.
     """
@@ -21,6 +24,7 @@ class BodyDecoder:
     def __init__(self, content_encoding: str | None, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._received = 0
+        self._fed = b""
         self._body = bytearray()
         coding = (content_encoding or "identity").strip().lower()
         self._wbits: int | None = None
@@ -32,44 +36,59 @@ class BodyDecoder:
             raise FetchFault("bad_encoding", f"content coding {coding[:40]!r}")
         self._decoder = None if self._wbits is None else zlib.decompressobj(self._wbits)
 
-    def feed(self, chunk: bytes) -> None:
-        """Add bytes as received."""
-        self._received += len(chunk)
-        if self._decoder is None:
-            self._body += chunk
-        if self._received > self._max_bytes:
-            raise FetchFault("too_big")
-        if self._decoder is None:
-            return
-        while chunk:
-            self._inflate(chunk)
-            if len(self._body) > self._max_bytes:
-                raise FetchFault("too_big")
-            if not self._decoder.eof:
-                return
-            chunk = self._decoder.unused_data
-            if self._wbits != _GZIP or not chunk.startswith(b"\x1f\x8b"):
-                return  # what follows the data is padding, as browsers read it
-            self._decoder = zlib.decompressobj(_GZIP)
+    @property
+    def hungry(self) -> bool:
+        """Whether step() has something to do."""
+        return bool(self._fed)
 
-    def finish(self) -> bytes:
+    def feed(self, chunk: bytes) -> None:
+        """Hand over bytes as received; step() decodes them."""
+        self._received += len(chunk)
+        self._fed = self._fed + chunk if self._fed else chunk
+        if self._received > self._max_bytes:
+            if self._decoder is None:  # what fits is the beginning of a robots.txt
+                self._body += chunk[: max(0, self._max_bytes - len(self._body))]
+            raise FetchFault("too_big")
+
+    def step(self, room: int) -> int:
+        """Decode what was fed to at most `room` more bytes of body; return how many they are."""
+        before = len(self._body)
+        if self._decoder is None:
+            self._body += self._fed[:room]
+            self._fed = self._fed[room:]
+        else:
+            self._inflate(room)
+        if len(self._body) > self._max_bytes:
+            raise FetchFault("too_big")
+        return len(self._body) - before
+
+    def finish(self) -> bytearray:
         """Return the body; FetchFault `incomplete` when a compressed one does not end."""
         if self._decoder is not None and self._received and not self._decoder.eof:
             raise FetchFault("incomplete", "the compressed body is cut short")
-        return bytes(self._body)
+        return self._body
 
-    def beginning(self) -> bytes:
+    def beginning(self) -> bytearray:
         """Return what there is of the body, at most `max_bytes`."""
-        return bytes(self._body[: self._max_bytes])
+        del self._body[self._max_bytes :]
+        return self._body
 
-    def _inflate(self, chunk: bytes) -> None:
+    def _inflate(self, room: int) -> None:
         assert self._decoder is not None
-        room = self._max_bytes + 1 - len(self._body)
         try:
-            self._body += self._decoder.decompress(chunk, room)
+            decoded = self._decoder.decompress(self._fed, room)
         except zlib.error as error:
-            if self._wbits != _ZLIB or self._body or self._received != len(chunk):
+            if self._wbits != _ZLIB or self._body or self._received != len(self._fed):
                 raise FetchFault("bad_encoding", str(error)) from None
             # Many servers send raw deflate where RFC 9110 asks for a zlib wrapper.
             self._wbits, self._decoder = _RAW_DEFLATE, zlib.decompressobj(_RAW_DEFLATE)
-            self._inflate(chunk)
+            self._inflate(room)
+            return
+        self._body += decoded
+        self._fed = self._decoder.unconsumed_tail
+        if not self._decoder.eof:
+            return
+        rest = self._decoder.unused_data
+        self._fed = b""  # what follows the data is padding, as browsers read it, unless it is one more gzip member
+        if self._wbits == _GZIP and rest.startswith(b"\x1f\x8b"):
+            self._decoder, self._fed = zlib.decompressobj(_GZIP), rest

@@ -9,16 +9,34 @@ import aiohttp
 from yarl import URL
 
 from gpt2cli.webtext.body import ACCEPT_ENCODING, BodyDecoder
+from gpt2cli.webtext.byte_budget import Ticket
 from gpt2cli.webtext.connector import Refused
 from gpt2cli.webtext.outcomes import FetchFault
 from gpt2cli.webtext.warc import Headers, Response, utc_now
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses by which a server asks for another try, or is in trouble."""
+MAX_FIELD = 16_384
+"""Bytes of a header line; there may be 128 of them."""
+_CLOSE = {"Connection": "close"}
 _HTML = ("text/html", "application/xhtml+xml")
-_CHUNK = 1 << 16
+_STEP = 1 << 16
+_TRANSIENT = frozenset({"connect_failed", "disconnected", "incomplete"})
+_KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (TimeoutError, "timeout"),
+    ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), "tls_failed"),
+    (aiohttp.ClientConnectorDNSError, "dns_failed"),
+    (aiohttp.ClientConnectorError, "connect_failed"),
+    ((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError), "disconnected"),
+    (aiohttp.ClientPayloadError, "incomplete"),
+    (aiohttp.ClientResponseError, "bad_response"),
+    ((aiohttp.InvalidURL, UnicodeError), "bad_url"),
+    (ConnectionError, "disconnected"),
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExchangeLimits:
     """What one request may cost: seconds in all, and decoded bytes.
 
@@ -40,14 +58,17 @@ def request_headers(user_agent: str) -> dict[str, str]:
     }
 
 
-async def exchange(session: aiohttp.ClientSession, url: str, limits: ExchangeLimits) -> Response:
+async def exchange(session: aiohttp.ClientSession, url: URL, limits: ExchangeLimits, ticket: Ticket,
+                   keep_alive: bool) -> Response:
     """Return the answer to a GET of `url`, redirects not followed; a status other than 200 has an empty body.
 
-    Raises FetchFault.
+    The body's bytes are taken from the ticket's budget, and remain the caller's to release; waiting for them does not
+    count as time. keep_alive: whether the connection is wanted again. Raises FetchFault.
     """
     try:
-        async with asyncio.timeout(limits.timeout_s):
-            return await _get(session, url, limits)
+        async with asyncio.timeout(limits.timeout_s) as clock:
+            async with session.get(url, allow_redirects=False, headers=None if keep_alive else _CLOSE) as answer:
+                return await _read(answer, limits, ticket, clock, keep_alive)
     except FetchFault:
         raise
     except Exception as error:
@@ -55,29 +76,49 @@ async def exchange(session: aiohttp.ClientSession, url: str, limits: ExchangeLim
         raise _classify(error) from None
 
 
-async def _get(session: aiohttp.ClientSession, url: str, limits: ExchangeLimits) -> Response:
-    async with session.get(URL(url), allow_redirects=False) as answer:
-        headers: Headers = tuple(
-            (key.decode("latin-1"), value.decode("utf-8", "replace")) for key, value in answer.raw_headers
-        )
-        body = b""
-        if answer.status == 200:
-            if limits.page:
-                _require_html(answer)
-            body = await _read_body(answer, limits)
-        return Response(url, utc_now(), answer.status, answer.reason or "", headers, body)
+async def _read(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket, clock: asyncio.Timeout,
+                keep_alive: bool) -> Response:
+    headers: Headers = tuple(
+        (key.decode("latin-1"), value.decode("utf-8", "replace")) for key, value in answer.raw_headers
+    )
+    peer = answer.connection.transport.get_extra_info("peername") if _connected(answer) else None  # type: ignore[union-attr]
+    body = bytearray()
+    if answer.status == 200:
+        if limits.page:
+            _require_html(answer)
+        body = await _read_body(answer, limits, ticket, clock)
+    if not keep_alive or answer.status != 200:
+        answer.close()  # nobody will read the rest of it
+    return Response(str(answer.url), utc_now(), answer.status, answer.reason or "", headers, body,
+                    str(peer[0]) if peer else None)
 
 
-async def _read_body(answer: aiohttp.ClientResponse, limits: ExchangeLimits) -> bytes:
+def _connected(answer: aiohttp.ClientResponse) -> bool:
+    return answer.connection is not None and answer.connection.transport is not None
+
+
+async def _read_body(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket, clock: asyncio.Timeout
+                     ) -> bytearray:
     decoder = BodyDecoder(answer.headers.get("Content-Encoding"), limits.max_bytes)
     try:
-        async for chunk in answer.content.iter_chunked(_CHUNK):
+        async for chunk in answer.content.iter_any():
             decoder.feed(chunk)
+            while decoder.hungry:
+                if not ticket.take(_STEP):
+                    await _wait(ticket, clock)
+                ticket.give_back(_STEP - decoder.step(_STEP))
     except FetchFault as fault:
         if limits.page or fault.outcome != "too_big":
             raise
         return decoder.beginning()
     return decoder.finish()
+
+
+async def _wait(ticket: Ticket, clock: asyncio.Timeout) -> None:
+    due, waited = clock.when(), ticket.waited
+    clock.reschedule(None)
+    await ticket.wait(_STEP)
+    clock.reschedule(None if due is None else due + ticket.waited - waited)
 
 
 def _require_html(answer: aiohttp.ClientResponse) -> None:
@@ -90,21 +131,7 @@ def _classify(error: Exception) -> FetchFault:
     cause = getattr(error, "os_error", None)
     if isinstance(cause, Refused):
         return FetchFault(cause.outcome)
-    if cause is not None and "refused_" in str(cause):
-        # several addresses, refused for reasons that asyncio folded into one text
-        return FetchFault("refused_address")
-    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        (TimeoutError, "timeout"),
-        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), "tls_failed"),
-        (aiohttp.ClientConnectorDNSError, "dns_failed"),
-        (aiohttp.ClientConnectorError, "connect_failed"),
-        ((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError), "disconnected"),
-        (aiohttp.ClientPayloadError, "incomplete"),
-        (aiohttp.ClientResponseError, "bad_response"),
-        ((aiohttp.InvalidURL, UnicodeError), "bad_url"),
-        (ConnectionError, "disconnected"),
-    )
-    for kind, outcome in kinds:
+    for kind, outcome in _KINDS:
         if isinstance(error, kind):
-            return FetchFault(outcome, str(error)[:200])
+            return FetchFault(outcome, str(error)[:200], transient=outcome in _TRANSIENT)
     return FetchFault("bad_response", type(error).__name__)

@@ -1,254 +1,154 @@
 """Step 2: links -> pages in the WARC, each URL once, politely, with a typed outcome for every one.
 
+How it is called: fetch_pages(links, config, tally, reporter), a generator. `links` is any iterable of Link and is read
+once, to its end, before the first request; nothing that grows with their number stays in memory (they lie in the
+state and in a nameless file under config.work, so 45 million are no matter but of disk). It yields the gpt2.page/1
+fields of every link in the links' order, each as soon as it and all before it are on disk, while the crawl goes on in a
+thread of its own: a consumer that takes long (extraction) holds up no request, and a page that was yielded can be read
+from its WARC at once. Closing the generator stops the crawl; what is finished stays.
+
 Nothing here trusts a server: time, decoded bytes, redirects and addresses are bounded (exchange.py, body.py,
-connector.py), and what was fetched survives kill -9 (journal.py).
+byte_budget.py, connector.py), and what was fetched survives kill -9 (crawl_state.py, warc_files.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-import collections
 import contextlib
-import heapq
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import itertools
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import urljoin
+from typing import Any
 
-import aiohttp
-
-import gpt2cli
-from gpt2cli.errors import Interrupted
+from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.records.jsonl import Record
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.address_guard import AddressGuard
-from gpt2cli.webtext.connector import guarded_connector
-from gpt2cli.webtext.exchange import REDIRECTS, ExchangeLimits, exchange, request_headers
-from gpt2cli.webtext.gates import HostGates
-from gpt2cli.webtext.hosts import exclusion
-from gpt2cli.webtext.journal import Journal, lock_work
-from gpt2cli.webtext.links import Link
-from gpt2cli.webtext.outcomes import OK, FetchFault
-from gpt2cli.webtext.robots import AGENT, MAX_ROBOTS, RobotsCache
+from gpt2cli.webtext.crawl import Crawl
+from gpt2cli.webtext.crawl_state import STATE, CrawlState
+from gpt2cli.webtext.fetch_config import FetchConfig
+from gpt2cli.webtext.judge_links import Link
+from gpt2cli.webtext.link_spool import LinkSpool
+from gpt2cli.webtext.outcomes import OK
 from gpt2cli.webtext.tally import StepTally
-from gpt2cli.webtext.urls import clean_url, host_of
-from gpt2cli.webtext.warc import Response, utc_now
+from gpt2cli.webtext.warc_files import WARC_DIRECTORY, WarcFiles
+from gpt2cli.webtext.work_lock import lock_work
 
+__all__ = ["FetchConfig", "fetch_pages"]
 _POLL_S = 0.1
-_BATCH = 64
-_RESOLVER_THREADS = 32
+_CHUNK = 500
 
 
-@dataclass(frozen=True)
-class FetchConfig:
-    """How to fetch. Times in seconds; `max_bytes` counts decoded bytes of a page; `contact` is a URL or None."""
-
-    work: Path
-    concurrency: int = 64
-    host_gap_s: float = 1.0
-    timeout_s: float = 30.0
-    max_bytes: int = 5_000_000
-    max_redirects: int = 5
-    contact: str | None = None
-    host_profile: str = "webtext"
-    guard: AddressGuard = field(default_factory=AddressGuard)
-
-    @property
-    def user_agent(self) -> str:
-        """What servers are told about us."""
-        about = f" (+{self.contact})" if self.contact else ""
-        return f"{AGENT}/{gpt2cli.__version__}{about}"
-
-
-def fetch_pages(links: Sequence[Link], config: FetchConfig, tally: StepTally, reporter: Reporter) -> Iterator[Record]:
-    """Fetch what pages.jsonl under `config.work` lacks, then yield the gpt2.page/1 fields of all links in their order.
+def fetch_pages(links: Iterable[Link], config: FetchConfig, tally: StepTally, reporter: Reporter) -> Iterator[Record]:
+    """Fetch what the state under `config.work` lacks, and yield the gpt2.page/1 fields of all links in their order.
 
     Raises Interrupted when the reporter says stop (all finished pages are safe), UsageFault while another scrape
-    holds the directory, BadInput when its state is damaged.
+    holds the directory, BadInput when its state is damaged, IOFailure when the disk is full.
     """
-    with lock_work(config.work), contextlib.closing(Journal(config.work, config.user_agent)) as journal:
-        todo = [link for link in links if link.url not in journal.done]
-        if todo and len(todo) < len(links):
-            reporter.note(f"fetch: {len(links) - len(todo):,} of {len(links):,} pages are in {config.work} already")
-        if todo:
-            asyncio.run(_run(todo, config, journal, reporter))
-        for link in links:
-            page = journal.done[link.url]
-            tally.read += 1
-            if page["outcome"] == OK:
-                tally.kept += 1
-            else:
-                tally.drop(link.url, page["outcome"], page.get("detail", ""))
-            yield {**link.fields(), **{name: value for name, value in page.items() if name != "schema"}}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock_work(config.work))
+        path = config.work / STATE
+        _refuse_foreign(config.work, path)
+        state = stack.enter_context(contextlib.closing(CrawlState(path)))
+        warc = stack.enter_context(contextlib.closing(
+            WarcFiles(config.work / WARC_DIRECTORY, config.user_agent, state.warc_bytes(), config.warc)))
+        spool = stack.enter_context(contextlib.closing(LinkSpool(config.work)))
+        _take_in(links, config, state, spool, reporter)
+        pending, done = state.count("pending"), state.count("page")
+        if pending and done:
+            reporter.note(f"fetch: {done:,} pages are in {config.work} already, {pending:,} are to be fetched")
+        crawl = stack.enter_context(_Running(Crawl(config, state, warc), pending))
+        reader = stack.enter_context(contextlib.closing(CrawlState(path)))
+        yield from _in_order(spool, reader, crawl, config.work, tally, reporter)
 
 
-async def _run(todo: Sequence[Link], config: FetchConfig, journal: Journal, reporter: Reporter) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_RESOLVER_THREADS, "resolve"))
-    connector = guarded_connector(config.guard, config.concurrency)
-    async with aiohttp.ClientSession(
-        connector=connector, headers=request_headers(config.user_agent), cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None), trust_env=False, auto_decompress=False,
-    ) as session:
-        crawl = _Crawl(session, config, journal)
-        await crawl.run(todo, reporter)
+def _refuse_foreign(work: Path, state: Path) -> None:
+    if not state.exists() and (work / "pages.jsonl").exists():
+        raise BadInput(f"{work} holds the crawl of an older gpt2 (pages.jsonl); give a new --work directory")
 
 
-class _Crawl:
-    """One crawl: a queue per host, a heap of hosts by the time they are free, and one writer behind them all."""
+def _take_in(links: Iterable[Link], config: FetchConfig, state: CrawlState, spool: LinkSpool, reporter: Reporter
+             ) -> None:
+    stream = iter(links)
+    while chunk := list(itertools.islice(stream, 10 * _CHUNK)):
+        numbers = state.add_links([link.url for link in chunk], frozenset(config.again))
+        for number, link in zip(numbers, chunk, strict=True):
+            spool.add(number, link.fields())
+        reporter.progress(spool.count, None, "links", step="reading")
+        if reporter.stopping():
+            raise Interrupted(f"stopped while reading links; what is in {config.work} is safe")
 
-    def __init__(self, session: aiohttp.ClientSession, config: FetchConfig, journal: Journal) -> None:
-        self._session = session
-        self._config = config
-        self._journal = journal
-        self._gates = HostGates(config.host_gap_s)
-        robots_limits = ExchangeLimits(config.timeout_s, MAX_ROBOTS, page=False)
-        self._robots = RobotsCache(lambda url: self._get(url, robots_limits))
-        self._queues: dict[str, collections.deque[Link]] = {}
-        self._due: list[tuple[float, int, str]] = []
-        self._order = 0
-        self._active: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(config.concurrency)
-        self._woken = asyncio.Event()
-        self._broken: BaseException | None = None
-        self._finished: asyncio.Queue[tuple[Record, Response | None]] = asyncio.Queue(config.concurrency)
-        self._outcomes: collections.Counter[str] = collections.Counter()
 
-    async def run(self, todo: Sequence[Link], reporter: Reporter) -> None:
-        """Fetch all of `todo`; on a wish to stop, drop what is in flight, keep the rest, raise Interrupted."""
-        for link in todo:
-            host = host_of(link.url)
-            if host not in self._queues:
-                self._queues[host] = collections.deque()
-                self._schedule(host, 0.0)
-            self._queues[host].append(link)
-        writer = asyncio.create_task(self._write())
-        dispatcher = asyncio.create_task(self._dispatch())
+class _Running:
+    """A crawl in a thread of its own, for the length of a block; not begun when nothing is pending."""
+
+    def __init__(self, crawl: Crawl, pending: int) -> None:
+        self._crawl = crawl
+        self.pending = pending
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="crawl")
+
+    def __enter__(self) -> _Running:
+        if self.pending:
+            self._thread.start()
+        else:
+            self._over.set()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._thread.ident is not None:
+            self._crawl.stop()
+            self._thread.join()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the crawl's end; return whether it has come. Raises what the crawl raised."""
+        over = self._over.wait(seconds)
+        if self._error is not None:
+            raise self._error
+        return over
+
+    def tell(self, reporter: Reporter) -> None:
+        """Report what is done."""
+        outcomes = self._crawl.outcomes
+        reporter.progress(outcomes.total(), self.pending, "pages", ok=f"{outcomes[OK]:,}")
+
+    def _run(self) -> None:
         try:
-            while not (dispatcher.done() or writer.done() or self._broken or reporter.stopping()):
-                await asyncio.wait({dispatcher, writer}, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-                done = self._outcomes.total()
-                reporter.progress(done, len(todo), "pages", ok=f"{self._outcomes[OK]:,}")
-        finally:
-            await _cancel({dispatcher, *self._active})
-            if not writer.done():
-                await self._finished.join()
-            await _cancel({writer})
-        for failure in (self._broken, *(task.exception() for task in (writer, dispatcher) if not task.cancelled())):
-            if failure is not None:
-                raise failure
-        if self._outcomes.total() < len(todo):
-            raise Interrupted(f"stopped; {len(self._journal.done):,} pages are safe in {self._config.work}, "
-                              "and the same command goes on from there")
-
-    def _schedule(self, host: str, when: float) -> None:
-        self._order += 1
-        heapq.heappush(self._due, (when, self._order, host))
-        self._woken.set()
-
-    async def _dispatch(self) -> None:
-        while True:
-            await self._slots.acquire()
-            host = await self._next_host()
-            if host is None:
-                break
-            task = asyncio.create_task(self._serve(host, self._queues[host].popleft()))
-            self._active.add(task)
-            task.add_done_callback(self._served)
-        await self._finished.join()
-
-    async def _next_host(self) -> str | None:
-        loop = asyncio.get_running_loop()
-        while True:
-            now = loop.time()
-            if self._due and self._due[0][0] <= now:
-                return heapq.heappop(self._due)[2]
-            if not self._due and not self._active:
-                return None
-            self._woken.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._due[0][0] - now if self._due else None)
-
-    async def _serve(self, host: str, link: Link) -> None:
-        try:
-            await self._finished.put(await self._visit(link))
-        finally:
-            self._slots.release()
-            if self._queues[host]:
-                self._schedule(host, self._gates.free_at(host))
-            else:
-                del self._queues[host]
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._active.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._broken = task.exception()
-        self._woken.set()
-
-    async def _visit(self, link: Link) -> tuple[Record, Response | None]:
-        try:
-            answer = await self._follow(link.url)
-        except FetchFault as fault:
-            fields = {"url": link.url, "outcome": fault.outcome, "status": fault.status, "retrieved": utc_now()}
-            return ({**fields, "detail": str(fault)} if str(fault) else fields), None
-        return {"url": link.url, "outcome": OK, "status": answer.status, "final_url": answer.url,
-                "bytes": len(answer.body), "retrieved": answer.date}, answer
-
-    async def _follow(self, url: str) -> Response:
-        visited = {url}
-        budget = self._config.timeout_s
-        for _ in range(self._config.max_redirects + 1):
-            refusal = await self._robots.refusal(url)
-            if refusal is not None:
-                raise FetchFault(refusal)
-            spent: list[float] = []
-            answer = await self._get(url, ExchangeLimits(budget, self._config.max_bytes), spent)
-            budget -= spent[0]
-            if answer.status not in REDIRECTS:
-                if answer.status != 200:
-                    raise FetchFault("http_error", f"status {answer.status}", answer.status)
-                return answer
-            url = self._target(answer)
-            if url in visited:
-                raise FetchFault("redirect_loop")
-            visited.add(url)
-        raise FetchFault("too_many_redirects")
-
-    def _target(self, answer: Response) -> str:
-        location = answer.header("location")
-        try:
-            url = clean_url(urljoin(answer.url, location or ""))
-        except ValueError as error:
-            raise FetchFault("bad_redirect", str(error)) from None
-        if not location:
-            raise FetchFault("bad_redirect", "no Location header")
-        if exclusion(host_of(url), self._config.host_profile):
-            raise FetchFault("excluded_host", host_of(url))
-        return url
-
-    async def _get(self, url: str, limits: ExchangeLimits, spent: list[float] | None = None) -> Response:
-        """Make one polite request; `spent` receives the seconds it took, waiting for the host not counted."""
-        loop = asyncio.get_running_loop()
-        async with self._gates.passing(host_of(url)):
-            began = loop.time()
-            try:
-                return await exchange(self._session, url, limits)
-            finally:
-                if spent is not None:
-                    spent.append(loop.time() - began)
-
-    async def _write(self) -> None:
-        while True:
-            batch = [await self._finished.get()]
-            while not self._finished.empty() and len(batch) < _BATCH:
-                batch.append(self._finished.get_nowait())
-            await asyncio.get_running_loop().run_in_executor(None, self._journal.commit, batch)
-            for fields, _ in batch:
-                self._outcomes[fields["outcome"]] += 1
-                self._finished.task_done()
+            self._crawl.run()
+        except BaseException as error:  # raised again by wait()
+            self._error = error
+        self._over.set()
 
 
-async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _in_order(spool: LinkSpool, reader: CrawlState, crawl: _Running, work: Path, tally: StepTally, reporter: Reporter
+              ) -> Iterator[Record]:
+    entries = spool.read()
+    while chunk := list(itertools.islice(entries, _CHUNK)):
+        at = 0
+        while at < len(chunk):
+            over = crawl.wait(0.0)  # looked at before the pages: what a finished crawl has not brought, nobody will
+            pages = reader.pages([number for number, _ in chunk[at:]])
+            for number, fields in chunk[at:]:
+                page = pages.get(number)
+                if page is None:
+                    break
+                at += 1
+                yield _told({**fields, **page}, tally)
+            if reporter.stopping():
+                raise Interrupted(f"stopped; the finished pages are safe in {work}, and the same command goes on from "
+                                  "there")
+            if at < len(chunk):
+                if over:
+                    raise BadInput(f"{work / STATE} lacks {chunk[at][1]['url'][:200]}; start with a new --work "
+                                   "directory")
+                crawl.wait(_POLL_S)
+                crawl.tell(reporter)
+
+
+def _told(page: dict[str, Any], tally: StepTally) -> Record:
+    tally.read += 1
+    if page["outcome"] == OK:
+        tally.kept += 1
+    else:
+        tally.drop(page["url"], page["outcome"], page.get("detail", ""))
+    return page

@@ -16,6 +16,7 @@ OUTCOMES = MappingProxyType(
         "refused_port": "a port other than 80, 443, 8080 and 8443",
         "robots_denied": "robots.txt disallows it",
         "robots_unreachable": "robots.txt could not be had (5xx, cut off): RFC 9309 says disallow",
+        "host_down": "the host has failed --host-failures times in a row, and was not asked for this one",
         "excluded_host": "a redirect led to Wikipedia, Reddit or a media host",
         "too_many_redirects": "more redirects than allowed",
         "redirect_loop": "a redirect led to a URL already visited",
@@ -34,9 +35,15 @@ OUTCOMES = MappingProxyType(
 
 
 class FetchFault(Exception):
-    """A fetch that ended other than well; `outcome` is one of OUTCOMES."""
+    """A fetch that ended other than well; `outcome` is one of OUTCOMES.
 
-    def __init__(self, outcome: str, detail: str = "", status: int | None = None) -> None:
+    transient: another try may end better. wait_s: what the server asked for by Retry-After, in seconds.
+    """
+
+    def __init__(self, outcome: str, detail: str = "", status: int | None = None, *, transient: bool = False,
+                 wait_s: float = 0.0) -> None:
         super().__init__(detail.encode("utf-8", "backslashreplace").decode())  # headers may hold any bytes
         self.outcome = outcome
         self.status = status
+        self.transient = transient
+        self.wait_s = wait_s

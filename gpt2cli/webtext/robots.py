@@ -1,71 +1,102 @@
-"""robots.txt by RFC 9309, once per origin: 4xx means everything is allowed, 5xx or silence that nothing is."""
+"""robots.txt by RFC 9309, once per origin and day: 4xx means everything is allowed, 5xx or silence that nothing is.
+
+Only the groups that speak to us or to everyone are kept; a hostile file of 20,000 agents and as many rules would cost
+protego their product. What was read is saved in the crawl's state, so that memory holds only what is in use.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from urllib.parse import urljoin
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
 
 from protego import Protego
-
-from gpt2cli.webtext.exchange import REDIRECTS
-from gpt2cli.webtext.outcomes import FetchFault
-from gpt2cli.webtext.urls import clean_url, origin_of
-from gpt2cli.webtext.warc import Response
 
 MAX_ROBOTS = 500 * 1024
 """Bytes of a robots.txt that are read at least (RFC 9309, 2.5); ours reads no more."""
 AGENT = "gpt2cli"
-_MAX_REDIRECTS = 5
-# When the host itself can't be had, the page can't either: its outcome says so instead of blaming robots.txt.
-_PASSED_ON = frozenset({"refused_address", "refused_port", "dns_failed", "connect_failed", "tls_failed", "bad_url"})
+MAX_AGE_S = 86_400
+"""Seconds that a robots.txt is good for (RFC 9309, 2.4)."""
+_MEMORY = 48 << 20
+_COST_PER_CHARACTER = 40  # a parsed rule of ten characters takes some 400 bytes
+_AGENT_LINE = re.compile(r"[ \t]*user[- ]?agent[ \t]*[:\s][ \t]*(.*)", re.IGNORECASE)
+# What ends a list of agents: any directive that is not of the whole site, with its colon or, if it is a rule, without.
+_RULE_LINE = re.compile(r"(?!site-?maps?\b|host\b)([^:]*:|(dis)?allow\s|crawl[- ]delay\s)", re.IGNORECASE)
 
 
-class RobotsCache:
-    """Answers whether a URL may be fetched. `get` makes one polite request and returns its answer or FetchFault."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an origin's robots.txt asks of us; `refusal` is an outcome instead, when there is none to be had."""
 
-    def __init__(self, get: Callable[[str], Awaitable[Response]]) -> None:
-        self._get = get
-        self._rules: dict[str, asyncio.Future[Protego | str]] = {}
+    parsed: Protego | None = None
+    refusal: str | None = None
+    delay_s: float | None = None
 
-    async def refusal(self, url: str) -> str | None:
-        """Return None when robots.txt allows `url`, else the outcome: robots_denied, robots_unreachable, ..."""
-        origin = origin_of(url)
-        future = self._rules.get(origin)
-        if future is None:
-            future = asyncio.get_running_loop().create_future()
-            self._rules[origin] = future
-            try:
-                future.set_result(await self._load(origin))
-            except BaseException:
-                # cancelled: whoever asks next asks anew
-                self._rules.pop(origin, None)
-                future.cancel()
-                raise
-        rules = await asyncio.shield(future)
-        if isinstance(rules, str):
-            return rules
-        return None if rules.can_fetch(url, AGENT) else "robots_denied"
-
-    async def _load(self, origin: str) -> Protego | str:
-        url = f"{origin}/robots.txt"
-        for _ in range(_MAX_REDIRECTS + 1):
-            try:
-                answer = await self._get(url)
-            except FetchFault as fault:
-                return fault.outcome if fault.outcome in _PASSED_ON else "robots_unreachable"
-            if answer.status in REDIRECTS:
-                try:
-                    url = clean_url(urljoin(url, answer.header("location") or ""))
-                except ValueError:
-                    return _parse(b"")
-                continue
-            if answer.status == 200:
-                return _parse(answer.body)
-            return _parse(b"") if 400 <= answer.status < 500 else "robots_unreachable"
-        return _parse(b"")  # RFC 9309, 2.3.1.2: too many redirects count as unavailable
+    def refuses(self, url: str) -> str | None:
+        """Return None when `url` may be fetched, else the outcome."""
+        if self.parsed is None:
+            return self.refusal
+        return None if self.parsed.can_fetch(url, AGENT) else "robots_denied"
 
 
-def _parse(body: bytes) -> Protego:
-    return Protego.parse(body[:MAX_ROBOTS].decode("utf-8", "replace").removeprefix("\ufeff"))
+ALLOW_ALL = Rules()
 
+
+def parse_rules(text: str) -> Rules:
+    """Return the rules of a robots.txt."""
+    if not text:
+        return ALLOW_ALL
+    parsed = Protego.parse(text)
+    return Rules(parsed, None, parsed.crawl_delay(AGENT))
+
+
+def relevant_lines(body: bytes | bytearray) -> str:
+    """Return the lines of a robots.txt that protego needs to judge for us; empty: all is allowed.
+
+    Comments, sitemaps, and groups that speak to other agents are left out.
+    """
+    kept: list[str] = []
+    ours: dict[str, None] = {}
+    among_agents = False
+    for line in body[:MAX_ROBOTS].decode("utf-8", "replace").removeprefix("\ufeff").splitlines():
+        text = line.partition("#")[0].strip()
+        agent = _AGENT_LINE.match(text)
+        if agent is not None:
+            if not among_agents:
+                ours, among_agents = {}, True
+            name = agent[1].strip().lower()
+            if name.replace("*", "") in AGENT:
+                ours[name or "*"] = None
+        elif _RULE_LINE.match(text):
+            if among_agents:
+                kept.extend(f"User-agent: {name}" for name in ours)
+                among_agents = False
+            if ours:
+                kept.append(text)
+    return "\n".join(kept)
+
+
+class RulesCache:
+    """Parsed rules by origin, the least recently used dropped when they take more than some 48 MB."""
+
+    def __init__(self, memory: int = _MEMORY) -> None:
+        self._memory = memory
+        self._cost = 0
+        self._rules: OrderedDict[str, tuple[Rules, int, float]] = OrderedDict()
+
+    def get(self, origin: str, now: float) -> Rules | None:
+        """Return what is known of an origin; None when it was dropped, is too old (seconds) or never known."""
+        found = self._rules.get(origin)
+        if found is None or found[2] < now:
+            return None
+        self._rules.move_to_end(origin)
+        return found[0]
+
+    def put(self, origin: str, rules: Rules, size: int, until: float) -> None:
+        """Keep rules of `size` characters of text until then (seconds)."""
+        _, old, _ = self._rules.pop(origin, (None, 0, 0.0))
+        cost = 500 + size * _COST_PER_CHARACTER
+        self._rules[origin] = (rules, cost, until)
+        self._cost += cost - old
+        while self._cost > self._memory and len(self._rules) > 1:
+            self._cost -= self._rules.popitem(last=False)[1][1]

@@ -16,6 +16,8 @@ def decode(data: bytes, coding: str | None, max_bytes: int = 10**6, step: int = 
     decoder = BodyDecoder(coding, max_bytes)
     for start in range(0, len(data), step):
         decoder.feed(data[start:start + step])
+        while decoder.hungry:
+            assert decoder.step(500) <= 500
     return decoder.finish()
 
 
