@@ -48,7 +48,8 @@ def corpus(work: Path) -> list[str]:
     rejects = records(work / "rejects.jsonl", "gpt2.reject")
     dropped = Counter(reject["step"] for reject in rejects)
     reasons = Counter(f"{reject['reason']}" for reject in rejects)
-    pages = records(work / "webtext" / "pages.jsonl", "gpt2.page")
+    parts = sorted((work / "webtext" / "steps").glob("pages-*.jsonl.zst"))
+    pages = [page for part in parts if "rejects" not in part.name for page in records(part, "gpt2.page")]
     crawled = records(work / "crawl.jsonl.zst", "gpt2.document")
     plays = records(work / "plays.jsonl", "gpt2.document")
     shards = load_shard_set(work / "shards")

@@ -21,14 +21,16 @@ from gpt2cli.cli.webtext_outputs import outputs
 @webtext_options.rejects_option
 @webtext_options.hosts_option
 @webtext_options.fetch_options
+@webtext_options.share_option("of the hosts")
 @click.pass_obj
 def fetch(console: Console, files: tuple[str, ...], output: str, force: bool, rejects: str | None,
-          **options: Any) -> None:
+          share: tuple[int, int], **options: Any) -> None:
     """Fetch links (gpt2.link) into WARC files, and say of each what became of it (gpt2.page)."""
     from gpt2cli.webtext.scrape import write_all
+    from gpt2cli.webtext.shards import Share
 
     config = webtext_options.fetch_config(**options)
     with outputs(output, rejects, force, console) as (sink, steps):
-        links = steps.read_links(files or ("-",))
+        links = steps.read_links(files or ("-",), Share(*share))
         with signals.polled():
             write_all(sink, "gpt2.page", steps.fetch(links, config))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,17 @@ from gpt2cli.webtext.dedup_stages import find_matches, list_duplicates, write_pa
 from gpt2cli.webtext.document_lines import input_lines
 from gpt2cli.webtext.external_sort import read_rows
 from gpt2cli.webtext.extract import ExtractConfig, extract_documents
-from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
+from gpt2cli.webtext.fetch import fetch_pages
+from gpt2cli.webtext.fetch_config import FetchConfig
 from gpt2cli.webtext.filter_documents import filtered_lines
 from gpt2cli.webtext.finished_tasks import Desk
-from gpt2cli.webtext.judge_links import ENTRY, Link, LinkConfig, link_of
+from gpt2cli.webtext.judge_links import ENTRY, LinkConfig, links_of_share
 from gpt2cli.webtext.links import judged_links, united_links
 from gpt2cli.webtext.outcomes import OK
 from gpt2cli.webtext.rule_set import RuleSet
 from gpt2cli.webtext.shards import Share
 from gpt2cli.webtext.sign_documents import sign
 from gpt2cli.webtext.unique_links import UniqueLinks
-from gpt2cli.webtext.urls import host_of_key
 
 ROWS = ".rows"
 _ROWS_AT_ONCE = 1 << 15
@@ -65,17 +65,10 @@ def unite_inputs(desk: Desk, inputs: tuple[tuple[Path, Path], ...], config: Link
             sink.write_line(line)
 
 
-def links_of_share(path: Path, share: Share) -> Iterator[Link]:
-    """Yield the links of a file that are of this share of the hosts, in their order."""
-    for record in read_records(path, ReadTally(), kinds=("gpt2.link",)):
-        link = link_of(record)
-        if share.has(host_of_key(link.url_key)):
-            yield link
-
-
 def fetch_share(desk: Desk, links: Path, share: Share, config: FetchConfig, part_size: int) -> None:
-    """Write the pages of a share, in the order of its links, as parts of `part_size`, at least one."""
-    pages = fetch_pages(list(links_of_share(links, share)), config, desk.tally, desk.reporter)
+    """Write the pages of a share of the hosts, in the order of its links, as parts of `part_size`, at least one."""
+    records = read_records(links, ReadTally(), kinds=("gpt2.link",))
+    pages = fetch_pages(links_of_share(records, share), config, desk.tally, desk.reporter)
     with contextlib.closing(pages):  # type: ignore[type-var]  # a generator
         lines = (encode_record("gpt2.page", page) for page in pages)
         for part in itertools.count():

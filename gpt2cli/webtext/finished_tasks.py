@@ -29,7 +29,7 @@ from gpt2cli.records.streams import open_output
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.tally import StepTally
 
-CHANGES_NOTHING = frozenset({"work", "workers", "jobs", "concurrency", "memory"})
+CHANGES_NOTHING = frozenset({"work", "workers", "jobs", "concurrency", "memory", "body_memory"})
 """Fields of configurations that no byte of the documents depends on."""
 _PARSERS = ("trafilatura", "resiliparse", "pycld2", "tiktoken")
 """Packages whose version is part of what "the same" means."""

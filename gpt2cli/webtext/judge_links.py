@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +70,14 @@ def link_of(record: Record) -> Link:
     except UrlFault as error:
         raise BadInput(f"a gpt2.link record of {url[:100]!r}: {error}; make them with webtext-scrape links") from None
     return Link(url, key, record["karma"], record["subreddit"], record["created_utc"])
+
+
+def links_of_share(records: Iterable[Record], share: Share) -> Iterator[Link]:
+    """Yield the links of gpt2.link records that are of this share of the hosts, in their order. Raises BadInput."""
+    for record in records:
+        link = link_of(record)
+        if share.has(host_of_key(link.url_key)):
+            yield link
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, read_records
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.judge_links import Link, LinkConfig, link_of
+from gpt2cli.webtext.judge_links import Link, LinkConfig, links_of_share
 from gpt2cli.webtext.links import link_records
+from gpt2cli.webtext.shards import EVERYTHING, Share
 from gpt2cli.webtext.tally import StepTally
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Steps:
         from gpt2cli.webtext.fetch import fetch_pages
 
         tally = self.new_tally("fetch")
-        yield from fetch_pages(list(links), config, tally, self._reporter)
+        yield from fetch_pages(links, config, tally, self._reporter)
         self._reporter.note(tally.line())
 
     def extract(self, pages: Iterator[Record], config: ExtractConfig) -> Iterator[Record]:
@@ -94,9 +95,9 @@ class Steps:
                 counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.skipped.items()))
                 self._reporter.note(f"{path}: skipped {counts}")
 
-    def read_links(self, paths: Paths) -> Iterator[Link]:
-        """Yield the links of gpt2.link/1 records."""
-        return map(link_of, self.records(paths, "gpt2.link"))
+    def read_links(self, paths: Paths, share: Share = EVERYTHING) -> Iterator[Link]:
+        """Yield the links of gpt2.link/1 records that are in a share of the hosts."""
+        yield from links_of_share(self.records(paths, "gpt2.link"), share)
 
     def new_tally(self, step: str) -> StepTally:
         """Return the tally of a step that begins."""

@@ -27,7 +27,7 @@ from gpt2cli.webtext import crawl_tasks
 from gpt2cli.webtext.dedup import DedupConfig
 from gpt2cli.webtext.engines import Engine
 from gpt2cli.webtext.extract import ExtractConfig
-from gpt2cli.webtext.fetch import FetchConfig
+from gpt2cli.webtext.fetch_config import FetchConfig
 from gpt2cli.webtext.finished_tasks import Finished, Task, done_name, find_finished
 from gpt2cli.webtext.judge_links import LinkConfig
 from gpt2cli.webtext.merge_shares import in_link_order
@@ -124,8 +124,10 @@ class _Crawl:
         tasks = []
         for number in range(1, count + 1):
             config = replace(self._config.fetch, work=self._share_directory(number))
+            # Pages asked for again are asked for by every run that says so.
+            basis = None if config.again else (links.digests, number, count, size, config)
             tasks.append(Task(
-                "fetch", f"pages-{number}-of-{count}", (links.digests, number, count, size, config),
+                "fetch", f"pages-{number}-of-{count}", basis,
                 partial(crawl_tasks.fetch_share, links=source, share=Share(number, count), config=config,
                         part_size=size)))
         done = self._perform(tasks)
@@ -253,7 +255,7 @@ def _check_shares(path: Path, config: CrawlConfig) -> None:
     if type(begun) is not int:
         raise BadInput(f"{path} doesn't say how many shares the crawl has; start with a new --work directory")
     if begun != config.shares:
-        raise UsageFault(f"the crawl in {config.work} was begun with --shares {begun}, where its pages are; "
+        raise UsageFault(f"the crawl in {config.work} was begun with --shards {begun}, where its pages are; "
                          f"give that, not {config.shares}, or another --work")
 
 
