@@ -6,6 +6,7 @@ the fixture `scratch` gives a copy of them all to write in.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -284,7 +285,10 @@ def ladder_metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reddit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with links.txt (URLs) and RS_2017-10.zst (submissions as Reddit's dumps hold them)."""
+    """A directory with links.txt (URLs), RS_2017-10.zst (submissions as Reddit's dumps hold them) and pages of theirs.
+
+    The pages: page.html, and crawl.warc.gz as Common Crawl packs it.
+    """
     directory = tmp_path_factory.mktemp("reddit")
     urls = [f"http://127.0.0.1:9/{name.lower()}.html" for name in list(_topic_pages())[:N_TOPICS]]
     (directory / "links.txt").write_text("".join(f"{url}\n" for url in urls))
@@ -305,6 +309,12 @@ def reddit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "RS_2017-10.zst").write_bytes(
         zstandard.ZstdCompressor(write_checksum=True).compress(lines.encode())
     )
+    paragraphs = "".join(f"<p>{'The keeper wrote down what the sea had done. ' * 3}Day {day}.</p>" for day in range(9))
+    page = f"<html><head><title>Log</title></head><body><article>{paragraphs}</article></body></html>".encode()
+    (directory / "page.html").write_bytes(page)
+    block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {urls[0]}\r\nContent-Length: {len(block)}\r\n\r\n"
+    (directory / "crawl.warc.gz").write_bytes(gzip.compress(head.encode() + block + b"\r\n\r\n", mtime=0))
     return directory
 
 

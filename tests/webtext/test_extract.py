@@ -84,7 +84,7 @@ def test_a_hanging_page_costs_its_limit_and_no_neighbour(tmp_path: Path) -> None
     began = time.monotonic()
     documents, tally = extract(tmp_path, pages, limits=Limits(1.0), workers=1)
     assert [document["karma"] for document in documents] == [0, 2, 3]
-    assert list(tally.dropped.values()) == [1]
+    assert tally.dropped == {"timed out": 1}
     assert time.monotonic() - began < 20
 
 
@@ -118,7 +118,7 @@ def test_a_hanging_worker_does_not_outlive_a_killed_parent() -> None:
         assert worker.stdin is not None
         worker.stdin.write(frame(b"") + frame(MANY_ATTRIBUTES))
         worker.stdin.close()
-        assert worker.wait(timeout=60) == -signal.SIGXCPU
+        assert worker.wait(timeout=60) == -signal.SIGPROF
 
 
 def test_stopping(tmp_path: Path) -> None:
