@@ -7,6 +7,7 @@ BadInput with the file and the byte, and no length that a file claims is allocat
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -63,14 +64,16 @@ def record_at(path: str | os.PathLike[str], offset: int, length: int, max_block:
     """
     where = f"{path} at byte {offset}"
     with open_raw_input(path) as file:
+        size = file.seek(0, io.SEEK_END)
+        if not 0 <= offset <= offset + length <= size:
+            raise BadInput(f"{where}: the file ends before the {length} bytes of this record")
         file.seek(offset)
         data = file.read(length)
-    if len(data) < length:
-        raise BadInput(f"{where}: the file ends before the {length} bytes of this record")
-    record = next(read_warc(unpacked(io.BytesIO(data), where), where, max_block), None)
-    if record is None:
-        raise BadInput(f"{where}: {length} bytes that hold no WARC record")
-    return record
+    # a second one is looked for because that reads, and so checks, the first to its end
+    records = list(itertools.islice(read_warc(unpacked(io.BytesIO(data), where), where, max_block), 2))
+    if len(records) != 1:
+        raise BadInput(f"{where}: {length} bytes that are not one WARC record")
+    return records[0]
 
 
 def split_fields(lines: list[bytes]) -> list[tuple[str, str]]:
