@@ -191,7 +191,7 @@ class Crawl:
             if step.response is not None:
                 name = self._warc.next_file()
                 if name is not None:
-                    self._state.commit(Settlement(warc={name: 0}))
+                    self._state.announce(name)
                 place = self._warc.append(step.response)
                 fields = {**fields, **dict(zip(("warc", "offset", "length"), place, strict=True))}
                 step.response = None

@@ -177,6 +177,11 @@ class CrawlState:
             self._db.executemany("INSERT OR REPLACE INTO warc VALUES(?, ?)", list(settled.warc.items()))
         return targets
 
+    def announce(self, name: str) -> None:
+        """Put on disk that a WARC file of this name is the crawl's, if that is not known yet."""
+        with self._guarded():
+            self._db.execute("INSERT OR IGNORE INTO warc VALUES(?, 0)", (name,))
+
     def pages(self, links: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Return the page fields (those that are not null) of the links that are done, by link."""
         marks = ",".join("?" * len(links))

@@ -45,6 +45,7 @@ class HostWindow:
     def __init__(self, size: int, state: CrawlState, call: Callable[..., Awaitable[Any]], wake: Callable[[], None]
                  ) -> None:
         self._size = size
+        self._least_room = max(1, size // 4)  # hosts are fetched from the state in some numbers, not one by one
         self._state = state
         self._call = call
         self._hosts: dict[int, Host] = {}
@@ -83,11 +84,11 @@ class HostWindow:
             self._order += 1
             host.state = "due"
             heapq.heappush(self._due, (when, self._order, host))
+            self._wake()
         else:
             host.state = "idle"
             self._starved.append(host)
-        self._changed.set()
-        self._wake()
+            self._changed.set()
 
     def park(self, host: Host) -> None:
         """Take a host back that waits for a place at its address."""
@@ -125,7 +126,9 @@ class HostWindow:
             for host in starved:
                 if not host.jobs:
                     await self._refill(host)
-            while self._room() > 0 and not (self._at_end and not self._arrivals):
+            while self._room() > 0 and self._arrivals:
+                await self._admit()
+            while self._room() >= self._least_room and not self._at_end:
                 await self._admit()
             if not self._starved:
                 self._filling = False

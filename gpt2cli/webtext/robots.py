@@ -65,14 +65,16 @@ def relevant_lines(body: bytes | bytearray) -> str:
             if not among_agents:
                 ours, among_agents = {}, True
             name = agent[1].strip().lower()
-            if name.replace("*", "") in AGENT:
-                ours[name or "*"] = None
+            if name and name.replace("*", "") in AGENT:
+                ours[name] = None
         elif _RULE_LINE.match(text):
             if among_agents:
                 kept.extend(f"User-agent: {name}" for name in ours)
                 among_agents = False
             if ours:
                 kept.append(text)
+    if among_agents:  # a group without rules allows all
+        kept.extend(f"User-agent: {name}" for name in ours)
     return "\n".join(kept)
 
 

@@ -240,7 +240,7 @@ class Visitor:
         pause = host.delay_s if name == host.name else 0.0
         try:
             self._pins[raw_host] = address
-            keep_alive = (bool(host.jobs) or not limits.page) and pause < KEEP_ALIVE_S
+            keep_alive = (bool(host.jobs) or not limits.page) and max(pause, self._config.host_gap_s) < KEEP_ALIVE_S
             answer = await exchange(self._session, target, limits, ticket, keep_alive)
             if answer.status in BUSY_STATUSES:
                 pause = self._failed(host, name, self._pauses.retry_after(answer.header("retry-after")))

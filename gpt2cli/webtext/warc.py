@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import time
 import uuid
 import zlib
@@ -18,14 +17,11 @@ from types import MappingProxyType
 
 import zstandard
 
-from gpt2cli.errors import BadInput
-
 Headers = tuple[tuple[str, str], ...]
 Compress = Callable[[bytes], bytes]
 COMPRESSIONS = ("zst", "gz")
 """File name endings: zst (the IIPC's WARC zstd, which FastWARC reads) and gz (which everything reads)."""
 _RENAMED = frozenset({"content-encoding", "transfer-encoding", "content-length"})
-_MAX_RECORD = 1 << 30
 _NAMESPACE = uuid.UUID("5f0d8f0a-93d6-5c7a-9a6e-2f0c8f7b7e11").bytes
 _ONE_LINE = MappingProxyType({10: " ", 13: " "})
 _ZSTD_LEVEL = 3
@@ -87,31 +83,6 @@ def response_record(response: Response, compress: Compress) -> bytes:
     return compress(_record(head, message, f"response {response.date} {response.url}"))
 
 
-def read_response(path: str | os.PathLike[str], offset: int, length: int) -> Response:
-    """Return the response whose compressed record lies at `offset`; BadInput when there is none that is whole."""
-    where = f"{path} at byte {offset}"
-    with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read(length)
-    try:
-        if len(data) < length:
-            raise ValueError("the file ends before it")
-        record = _decompress(data)
-        head, _, block = record.partition(b"\r\n\r\n")
-        fields = _parse_fields(head.split(b"\r\n")[1:])
-        size = int(fields["content-length"])
-        if not head.startswith(b"WARC/1.") or fields["warc-type"] != "response" or len(block) < size:
-            raise ValueError("no whole response record")
-        http, _, body = block[:size].partition(b"\r\n\r\n")
-        status_line, *lines = http.split(b"\r\n")
-        words = status_line.decode("utf-8", "replace").split(" ", 2)
-        headers = tuple(_split_field(line) for line in lines)
-        return Response(fields["warc-target-uri"], fields["warc-date"], int(words[1]), words[2], headers, body,
-                        fields.get("warc-ip-address"))
-    except (ValueError, KeyError, IndexError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise BadInput(f"{where}: no readable WARC response of {length} bytes ({error})") from None
-
-
 def _record(head: str, block: bytes, identity: str) -> bytes:
     digest = hashlib.sha1(_NAMESPACE + identity.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     record_id = uuid.UUID(bytes=digest[:16], version=5)
@@ -126,26 +97,3 @@ def _one_line(text: str) -> str:
 def _gzip(record: bytes) -> bytes:
     coder = zlib.compressobj(_GZIP_LEVEL, wbits=31)
     return coder.compress(record) + coder.flush()
-
-
-def _decompress(data: bytes) -> bytes:
-    if data[:4] == zstandard.FRAME_HEADER:
-        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            record = reader.read(_MAX_RECORD)
-        if not record:
-            raise ValueError("the zstd frame is cut short")
-        return record
-    decoder = zlib.decompressobj(wbits=31)
-    record = decoder.decompress(data, _MAX_RECORD)
-    if not decoder.eof:
-        raise ValueError(f"the gzip member is cut short or larger than {_MAX_RECORD} bytes")
-    return record
-
-
-def _parse_fields(lines: list[bytes]) -> dict[str, str]:
-    return {key.lower(): value for key, value in map(_split_field, lines)}
-
-
-def _split_field(line: bytes) -> tuple[str, str]:
-    key, _, value = line.decode("utf-8", "surrogateescape").partition(":")
-    return key, value.strip()

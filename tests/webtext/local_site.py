@@ -32,9 +32,11 @@ class Site(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, robots: tuple[int, bytes] = (404, b""), delay_s: float = 0.0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, robots: tuple[int, bytes] = (404, b""), delay_s: float = 0.0,
+                 address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), _Handler)
         self.robots = robots
+        self.robots_location = ""
         self.delay_s = delay_s
         self.log: list[tuple[str, float, dict[str, str]]] = []
         self.open_now = 0
@@ -91,11 +93,26 @@ class _Handler(socketserver.BaseRequestHandler):
         method = getattr(self, f"do_{name}", None)
         if path == "/robots.txt":
             status, body = self.server.robots
-            self.reply(body, f"{status} Robots", "text/plain")
+            self.reply(body, f"{status} Robots", "text/plain", f"Location: {self.server.robots_location}")
         elif method is None:
             self.reply(article(path))
         else:
             method(path)
+
+    def do_busy(self, path: str) -> None:
+        """/busy/N/S: 503 with Retry-After S for the first N times."""
+        _, _, times, seconds = path.split("/")
+        if self.server.hits()[path] <= int(times):
+            self.reply(b"", "503 Busy", "text/html", f"Retry-After: {seconds}")
+        else:
+            self.reply(article(path))
+
+    def do_flaky(self, path: str) -> None:
+        """/flaky/N: reset for the first N times."""
+        if self.server.hits()[path] <= int(path.split("/")[2]):
+            self.do_reset(path)
+        else:
+            self.reply(article(path))
 
     def do_missing(self, path: str) -> None:
         self.reply(article("nothing here"), "404 Not Found")
@@ -169,9 +186,10 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(robots: tuple[int, bytes] = (404, b""), delay_s: float = 0.0) -> Iterator[Site]:
-    """Yield a Site that answers for the length of the block."""
-    with Site(robots, delay_s) as site:
+def serving(robots: tuple[int, bytes] = (404, b""), delay_s: float = 0.0, address: str = "127.0.0.1"
+            ) -> Iterator[Site]:
+    """Yield a Site that answers for the length of the block; address 0.0.0.0: on all of 127.0.0.0/8."""
+    with Site(robots, delay_s, address) as site:
         thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

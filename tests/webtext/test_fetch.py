@@ -16,12 +16,13 @@ from webtext.local_site import Site, article, serving
 from gpt2cli.errors import Interrupted, UsageFault
 from gpt2cli.reporter import Silent
 from gpt2cli.webtext.address_guard import Address, AddressGuard
+from gpt2cli.webtext.archived_page import page_of
 from gpt2cli.webtext.crawl_state import STATE, CrawlState
 from gpt2cli.webtext.fetch import FetchConfig, fetch_pages
 from gpt2cli.webtext.judge_links import Link
 from gpt2cli.webtext.outcomes import OUTCOMES
 from gpt2cli.webtext.tally import StepTally
-from gpt2cli.webtext.warc import read_response
+from gpt2cli.webtext.warc_reader import record_at
 from gpt2cli.webtext.work_lock import lock_work
 
 STAND_IN = "127.0.0.2"
@@ -50,6 +51,11 @@ def fetch(work: Path, site: Site, *urls: str, **settings: Any) -> list[dict[str,
     return pages
 
 
+def archived_body(work: Path, page: dict[str, Any]) -> bytes:
+    """The body that a page record points to, and nothing else of the file."""
+    return page_of(record_at(work / "warc" / page["warc"], page["offset"], page["length"], 10**7), 10**7).body
+
+
 HOSTILE = {
     "/missing": "http_error", "/pdf": "not_html", "/odd-type": "not_html",
     "/bomb": "too_big", "/endless": "too_big", "/damaged": "bad_encoding",
@@ -73,11 +79,8 @@ def test_every_url_ends_as_a_typed_outcome_and_loses_no_neighbour(tmp_path: Path
         assert outcomes["/missing"]["status"] == 404
         assert outcomes["/chain/3"]["final_url"] == site.url("/end")
         one = outcomes["/one"]
-        kept = read_response(tmp_path / "warc" / one["warc"], one["offset"], one["length"])
-        assert kept.body == article("/one")
-        squeezed = outcomes["/gzip"]
-        assert read_response(tmp_path / "warc" / squeezed["warc"], squeezed["offset"], squeezed["length"]).body == \
-            article("squeezed")
+        assert archived_body(tmp_path, one) == article("/one")
+        assert archived_body(tmp_path, outcomes["/gzip"]) == article("squeezed")
         assert site.hits()["/robots.txt"] == 1
         assert {"karma", "subreddit", "created_utc", "url_key"} <= one.keys()
 
