@@ -75,7 +75,7 @@ def test_shares_jobs_parts_and_ranges_change_no_byte(tmp_path: Path) -> None:
         paths = dumps(tmp_path, site, 20)
         documents, rejects, said = run(paths, crawl(tmp_path / "one"))
         assert 5 < documents.count(b"\n") < 24 and rejects
-        for number, engine, changes in ((0, LocalEngine(2), {"part": 5}), (1, Ranges(1), {"shares": 4, "part": 6})):
+        for number, engine, changes in ((0, LocalEngine(2), {"part": 12}), (1, Ranges(1), {"shares": 4, "part": 8})):
             other, others_rejects, others_said = run(paths, crawl(tmp_path / str(number), **changes), engine)
             assert other == documents
             assert others_rejects == rejects
@@ -102,7 +102,7 @@ def test_other_options_redo_only_what_they_change(tmp_path: Path) -> None:
         second = finished(base.work)
         assert {name for name in first if first[name] != second[name]} == {"filtered-1-of-1-00000.done.json"}
         longer = replace(base, extract=replace(base.extract, min_chars=1_000_000))
-        assert "extract: read 8, kept 0, dropped 8 (8 text under 1000000 characters)" in run(paths, longer)[2].notes
+        assert "extract: read 5, kept 0, dropped 5 (5 text under 1000000 characters)" in run(paths, longer)[2].notes
         third = finished(base.work)
         assert {name for name in second if second[name] != third[name]} == {
             "extracted-1-of-1-00000.done.json", "filtered-1-of-1-00000.done.json"}
