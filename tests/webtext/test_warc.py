@@ -75,10 +75,10 @@ def test_other_readers_read_it(tmp_path: Path, compression: str) -> None:
 @both
 def test_headers_cannot_inject_records(tmp_path: Path, compression: str) -> None:
     files = WarcFiles(tmp_path / "warc", "x", {}, compression)
-    evil = Response("http://127.0.0.1/", PAGE.date, 200, "OK\r\nX: y", (("A", "b\r\n\r\nWARC/1.1"),), b"body")
+    evil = Response("http://127.0.0.1/", PAGE.date, 200, "OK\r\nX: y", (("A", "b\r\n\r\nWARC/1.1"),), b"<p>body")
     place = append(files, evil)
     files.close()
-    assert page_of(record_at(tmp_path / "warc" / place[0], *place[1:], 10**6), 10**6).body == b"body"
+    assert page_of(record_at(tmp_path / "warc" / place[0], *place[1:], 10**6), 10**6).body == b"<p>body"
 
 
 @both
