@@ -13,7 +13,7 @@ from gpt2cli.cli.console import Console, harmless
 from gpt2cli.cli.options import AnyPath, force_option
 from gpt2cli.errors import BadInput, UsageFault
 
-RUN_VIEWS = ("curves", "envelope", "noise")
+RUN_VIEWS = ("curves", "gradients", "envelope", "noise")
 FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
 
 
@@ -116,6 +116,8 @@ def _choose(
         raise UsageFault(f"--view {view} shows a fit (gpt2 fit-scaling); the input is none")
     if view == "noise" and (metrics or axis == "params"):
         raise UsageFault("--view noise is of batch sizes along runs: no --metric or --x params with it")
+    if view == "gradients" and (metrics or axis == "params" or lines):
+        raise UsageFault("--view gradients is of norms along runs: no --metric, --reference or --x params with it")
     by_size = axis == "params" or (axis is None and view is None and not drawable.has_training and _has_sizes(drawable))
     if by_size or metrics:
         if axis not in (None, "params"):
@@ -127,6 +129,8 @@ def _choose(
         raise BadInput("the evaluations are neither a run's nor of models whose size is known; nothing can be drawn")
     if view == "noise":
         return _noise(drawable.curves, axis or "tokens", lines)
+    if view == "gradients":
+        return _gradients(drawable.curves, axis or "tokens")
     return _curves(drawable.curves, axis or "tokens", lines)
 
 
@@ -164,6 +168,14 @@ def _curves(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:
 
     return _Picture(lambda stream, kind: draw_curves(curves, stream, kind, axis=axis, references=lines),
                     lambda width, height: curves_text(curves, axis, lines, width, height))
+
+
+def _gradients(curves: Any, axis: str) -> _Picture:
+    from gpt2cli.scaling.plot_gradients import draw_gradients, gradient_curves, gradients_text
+
+    found = gradient_curves(curves, axis)
+    return _Picture(lambda stream, kind: draw_gradients(found, stream, kind, axis=axis),
+                    lambda width, height: gradients_text(found, axis, width, height))
 
 
 def _noise(curves: Any, axis: str, lines: dict[str, float]) -> _Picture:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from gpt2cli.records.shard_set import ShardSet
     from gpt2cli.training.branch import Branch
     from gpt2cli.training.config import TrainConfig, TrainOptions
+    from gpt2cli.training.initial_weights import InitialWeights
     from gpt2cli.training.trainer import TrainSummary
 
-_OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every", "noise_every"}
+_OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every", "noise_every", "layers_every"}
 """What a branch may set for itself."""
 
 
@@ -37,6 +38,8 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="Defaults of the reproductions, or those of the first GPT.")
 @click.option("--batch-tokens", type=Count(1), metavar="TOKENS", help="Tokens in an optimizer step; default 524,288.")
 @click.option("--micro-batch", type=Count(1), metavar="N", help="Sequences at once: memory only, not the result.")
+@click.option("--activation-checkpointing", is_flag=True,
+              help="Keep one activation a block and compute the rest again: less memory, a third more work, same bits.")
 @click.option("--steps", type=Count(1), metavar="N", help="Length of the run in steps; default: one epoch.")
 @click.option("--tokens", type=Count(1), metavar="N", help="Length of the run in tokens, in place of --steps.")
 @click.option("--lr", type=Real(0, min_open=True), metavar="RATE",
@@ -46,6 +49,9 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="How the rate falls to a tenth of its peak; wsd holds it, then decays.")
 @click.option("--decay-tokens", type=Count(0), metavar="N",
               help="How long wsd decays, 0 for never; default: the last fifth of the run.")
+@click.option("--init-from", type=AnyPath(), metavar="MODEL",
+              help="Begin with this model's weights: a run, a checkpoint or a Hugging Face directory.")
+@click.option("--doc-mask", is_flag=True, help="Keep attention within documents.")
 @click.option("--branch-from", type=AnyPath(), metavar="RUN",
               help="Decay from a step of this wsd run, in a run directory of its own.")
 @click.option("--at", "branch_step", type=Count(1), metavar="STEP", help="The step that --branch-from goes on from.")
@@ -53,7 +59,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 @click.option("--dropout", type=Real(0, 1, max_open=True), metavar="P", help="Default 0.")
 @click.option("--clip", type=Real(0), default=1.0, show_default=True, metavar="NORM",
               help="Gradient norm limit; 0 for none.")
-@click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+@click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
               help="Matrix products; auto is bf16 where the hardware has it. Weights are fp32.")
 @device_option()
 @threads_option()
@@ -63,8 +69,12 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="How much of the validation split to score.")
 @click.option("--noise-every", type=Count(0), metavar="STEPS",
               help="Measure the gradient noise at every STEPS-th step, for fit-scaling batch; default 0: never.")
+@click.option("--parallel", metavar="fsdp|tp=N",
+              help="Divide the model among the ranks of torchrun; default: each has all of it.")
 @click.option("--deterministic", is_flag=True,
               help="Sum gradients in one order, so that 1, 2, 4, 8 ... ranks give the same bits.")
+@click.option("--layers-every", type=Count(0), metavar="STEPS",
+              help="Record every layer's gradient and update norms at every STEPS-th step; default 0: never.")
 @click.option("--on-spike", type=click.Choice(["stop", "skip", "rollback"]),
               help="What to do about a batch whose loss or gradient leaps; default: only what is not finite stops.")
 @click.option("--spike-sigmas", type=Real(0), metavar="X",
@@ -81,8 +91,8 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 @click.pass_obj
 def command(
     console: Console, shards: str, device: str, threads: int | None, keep: int, max_time: float | None,
-    output: str | None, override: bool, force: bool, dry_run: bool, branch_from: str | None, branch_step: int | None,
-    **options: Any,
+    parallel: str | None, output: str | None, override: bool, force: bool, dry_run: bool, branch_from: str | None,
+    branch_step: int | None, init_from: str | None, activation_checkpointing: bool, **options: Any,
 ) -> None:
     """Train GPT-2 on SHARDS, a directory made by gpt2 pack.
 
@@ -92,30 +102,36 @@ def command(
     from gpt2cli.model.device import choose_device, use_threads
     from gpt2cli.records.shard_set import load_shard_set
     from gpt2cli.training.config import TrainConfig, TrainOptions, named_shape
+    from gpt2cli.training.initial_weights import find_initial_weights
     from gpt2cli.training.ranks import joined
+    from gpt2cli.training.sharded import divided
 
     asked = TrainOptions(**options)
     with joined() as ranks:
-        branch = config = None
+        branch = config = initial = None
         use_threads(threads)
         with ranks.together():
+            ranks = divided(ranks, parallel)
             shard_set = load_shard_set(shards)
             own_device = ranks.device(choose_device(device))
+            if init_from is not None:
+                initial = find_initial_weights(init_from, shard_set, console)
             if branch_from is not None or branch_step is not None:
                 directory = Path(output or f"runs/{Path(branch_from or '').name}-at{branch_step}")
                 if ranks.leader:
                     branch, config = _resolve_branch(branch_from, branch_step, asked, shard_set)
             else:
-                directory = Path(output) if output else Path("runs") / named_shape(asked)[0]
+                directory = Path(output) if output else Path("runs") / named_shape(asked, initial)[0]
                 if ranks.leader:
-                    config = _resolve(asked, shard_set, directory, own_device, force)
+                    config = _resolve(asked, shard_set, directory, own_device, force, initial)
         config = TrainConfig(**ranks.from_leader(config.as_record() if config else None))
         if dry_run:
             if ranks.leader:
-                _print_plan(config, shard_set, directory)
+                _print_plan(config, shard_set, directory, activation_checkpointing)
             return
         summary = _train(config, shard_set, directory, own_device, console, keep=keep, max_seconds=max_time,
-                         override=override, force=force, branch=branch, ranks=ranks)
+                         override=override, force=force, branch=branch, ranks=ranks, initial=initial,
+                         recompute=activation_checkpointing)
     if summary.already_done:
         console.note(f"{directory} is already done ({summary.steps} steps); --force would train it anew")
     else:
@@ -123,7 +139,8 @@ def command(
 
 
 def _resolve(
-    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: Any, force: bool
+    asked: TrainOptions, shard_set: ShardSet, directory: Path, device: Any, force: bool,
+    initial: InitialWeights | None,
 ) -> TrainConfig:
     """Decide every default; what was decided for us is kept from a run that is already there."""
     from dataclasses import replace
@@ -143,7 +160,7 @@ def _resolve(
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))
     return resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
-                   native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index))
+                   native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index), initial=initial)
 
 
 def _resolve_branch(
@@ -156,7 +173,7 @@ def _resolve_branch(
         raise click.UsageError("--branch-from RUN and --at STEP go together")
     context = click.get_current_context()
     given = sorted(param.opts[0] for param in context.command.params
-                   if param.name in set(vars(asked)) - _OF_A_BRANCH
+                   if param.name in {*vars(asked), "init_from"} - _OF_A_BRANCH
                    and context.get_parameter_source(param.name) == click.core.ParameterSource.COMMANDLINE)
     if given:
         raise click.UsageError(f"a branch goes on with the settings of its trunk; leave out {' and '.join(given)}")
@@ -215,7 +232,7 @@ def _noise_lines(config: TrainConfig) -> list[tuple[str, str]]:
                       f"{share:.2%} more work")]
 
 
-def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path) -> None:
+def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path, recompute: bool) -> None:
     from gpt2cli.model.nll import HEAD_CHUNK
     from gpt2cli.sizes import train_memory
     from gpt2cli.training.checkpointing import checkpoint_path

@@ -7,7 +7,7 @@ import torch
 from gpt2cli.errors import UsageFault
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""The names of --dtype; training takes the first two."""
+"""The names of --dtype."""
 
 
 def choose_device(name: str) -> torch.device:

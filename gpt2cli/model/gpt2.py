@@ -10,11 +10,13 @@ Shape suffixes: B batch, T positions, C width (n_embd), H heads, D head size, V 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt2cli.model.document_mask import document_mask
 from gpt2cli.model.linear import linear
 from gpt2cli.sizes import ModelShape
 
@@ -49,13 +51,15 @@ class Attention(nn.Module):
         self.c_attn = Projection(shape.n_embd, 3 * shape.n_embd)
         self.c_proj = Projection(shape.n_embd, shape.n_embd)
 
-    def forward(self, x_BTC: Tensor, dropout: float) -> Tensor:
-        """Map (B, T, C) to (B, T, C)."""
+    def forward(self, x_BTC: Tensor, dropout: float, mask_B1TT: Tensor | None = None) -> Tensor:
+        """Map (B, T, C) to (B, T, C); a mask (document_mask.py) stands for the causal one."""
         B, T, C = x_BTC.shape
-        q, k, v = self.c_attn(x_BTC).split(C, dim=2)
-        q_BHTD, k_BHTD, v_BHTD = (p.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for p in (q, k, v))
-        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, dropout_p=dropout, is_causal=True)
-        return self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, C))
+        q, k, v = self.c_attn(x_BTC).chunk(3, dim=2)
+        # as many heads as c_attn has here: training/tensor_parts.py divides them
+        q_BHTD, k_BHTD, v_BHTD = (p.view(B, T, -1, C // self.n_head).transpose(1, 2) for p in (q, k, v))
+        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, attn_mask=mask_B1TT, dropout_p=dropout,
+                                                is_causal=mask_B1TT is None)
+        return self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, -1))
 
 
 class MLP(nn.Module):
@@ -81,9 +85,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
         self.mlp = MLP(shape)
 
-    def forward(self, x_BTC: Tensor, dropout: float) -> Tensor:
+    def forward(self, x_BTC: Tensor, dropout: float, mask_B1TT: Tensor | None = None) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        x_BTC = x_BTC + _drop(self.attn(self.ln_1(x_BTC), dropout), dropout)
+        x_BTC = x_BTC + _drop(self.attn(self.ln_1(x_BTC), dropout, mask_B1TT), dropout)
         return x_BTC + _drop(self.mlp(self.ln_2(x_BTC)), dropout)
 
 
@@ -103,13 +107,17 @@ class TokenTable(nn.Embedding):
 class GPT2(nn.Module):
     """The network from token ids to final hidden states; `logits` applies the tied head.
 
-    Weights are uninitialised until `initialise` or a checkpoint fills them.
+    Weights are uninitialised until `initialise` or a checkpoint fills them. For training: separator is the id between
+    documents that attention is kept within, None where it isn't; with `recompute` a block keeps its input alone and is
+    computed once more in the backward pass, to the same bits.
     """
 
     def __init__(self, shape: ModelShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.dropout = dropout
+        self.separator: int | None = None
+        self.recompute = False
         self.wte = TokenTable(shape.n_vocab, shape.n_embd)
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd, _weight=torch.empty(shape.n_ctx, shape.n_embd))
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
@@ -125,8 +133,10 @@ class GPT2(nn.Module):
             raise ValueError(f"{T} positions do not fit a context of {self.shape.n_ctx}")
         dropout = self.dropout if self.training else 0.0
         x_BTC = _drop(self.wte(ids_BT) + self.wpe.weight[:T], dropout)
+        mask_B1TT = None if self.separator is None else document_mask(ids_BT, self.separator)
+        recompute = self.recompute and torch.is_grad_enabled()
         for block in self.h:
-            x_BTC = block(x_BTC, dropout)
+            x_BTC = _recomputed(block, x_BTC, dropout, mask_B1TT) if recompute else block(x_BTC, dropout, mask_B1TT)
         return self.ln_f(x_BTC)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -147,6 +157,13 @@ class GPT2(nn.Module):
                 if name.endswith("c_proj.weight"):
                     std /= math.sqrt(2 * self.shape.n_layer)
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+
+def _recomputed(block: nn.Module, x_BTC: Tensor, dropout: float, mask_B1TT: Tensor | None) -> Tensor:
+    from torch.utils.checkpoint import checkpoint  # it imports torch's compiler, which takes a second
+
+    return cast(Tensor, checkpoint(block, x_BTC, dropout, mask_B1TT, use_reentrant=False,
+                                   preserve_rng_state=dropout > 0))
 
 
 def _drop(x: Tensor, dropout: float) -> Tensor:

@@ -27,7 +27,8 @@ def token_nll(x_NC: Tensor, wte_VC: Tensor, targets_N: Tensor, chunk: int = HEAD
 def sum_nll(x_NC: Tensor, wte_VC: Tensor, targets_N: Tensor, dtype: torch.dtype, chunk: int = HEAD_CHUNK) -> Tensor:
     """Return the summed nll in nats (scalar fp32) with gradients for x and wte.
 
-    Matrix products run in `dtype`, the softmax and the sums in fp32.
+    Matrix products run in `dtype`, the softmax and the sums in fp32; so do the gradient's products where dtype is fp16,
+    which has no room for probabilities of one in 50,257.
     """
     return _SumNll.apply(x_NC, wte_VC, targets_N, dtype, chunk)
 
@@ -40,7 +41,9 @@ class _SumNll(torch.autograd.Function):
         with torch.autocast(x_NC.device.type, enabled=False):
             x, w = x_NC.to(dtype), wte_VC.to(dtype)
             total = torch.zeros((), device=x.device)
-            grad_x = torch.empty_like(x)
+            precise = torch.float32 if dtype == torch.float16 else dtype
+            x_precise, w_precise = (x, w) if precise == dtype else (x_NC.to(precise), wte_VC.to(precise))
+            grad_x = torch.empty_like(x_precise)
             grad_w = torch.zeros_like(wte_VC, dtype=torch.float32)
             for start in range(0, len(x), chunk):
                 rows = slice(start, start + chunk)
@@ -50,10 +53,10 @@ class _SumNll(torch.autograd.Function):
                 total += (log_z - logits.gather(1, target)).sum()
                 p = logits.sub_(log_z).exp_()
                 p.scatter_add_(1, target, torch.full_like(log_z, -1.0))
-                p = p.to(dtype)
-                torch.mm(p, w, out=grad_x[rows])
-                if dtype == torch.float32:
-                    grad_w.addmm_(p.T, x[rows])
+                p = p.to(precise)
+                torch.mm(p, w_precise, out=grad_x[rows])
+                if precise == torch.float32:
+                    grad_w.addmm_(p.T, x_precise[rows])
                 else:
                     grad_w += p.T @ x[rows]
         ctx.save_for_backward(grad_x, grad_w)

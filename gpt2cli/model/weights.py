@@ -5,16 +5,16 @@ A checkpoint is hostile until checked: header size, names, shapes, dtypes and va
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gpt2cli.errors import BadInput, IOFailure, UsageFault
+from gpt2cli.errors import BadInput, IOFailure, UsageFault, os_sentence
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.integer_linear import kernels_exist
 from gpt2cli.model.narrow import narrowed
@@ -29,6 +29,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PREFIX = "transformer."
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+          torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}
 _GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
 
 
@@ -56,11 +58,28 @@ def save_weights(state: dict[str, Tensor], shape: ModelShape, eot: int, director
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a safetensors file; raise IOFailure when the disk does not take it."""
+    """Write a safetensors file from where the tensors lie; raise IOFailure when the disk does not take it.
+
+    The library's own writer copies all of them first, which for Adam's moments is twice the model.
+    """
+    held = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    order = sorted(held, key=lambda name: (-held[name].element_size(), name))  # so that each begins at its alignment
+    end = 0
+    for name in order:
+        start, end = end, end + held[name].nbytes
+        header[name] = {"dtype": _NAMES[held[name].dtype], "shape": list(held[name].shape),
+                        "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
     try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except safetensors.SafetensorError as error:
-        raise IOFailure(f"cannot write {path.name}: {error}; free some space and run it again") from None
+        with open(path, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                file.write(held[name].reshape(-1).view(torch.uint8).numpy().data)
+    except OSError as error:
+        error.filename = path.name
+        raise IOFailure(f"cannot write {os_sentence(error)}") from None
 
 
 def huggingface_config(shape: ModelShape, eot: int) -> dict[str, Any]:

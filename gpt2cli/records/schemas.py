@@ -17,6 +17,7 @@ SCHEMAS = MappingProxyType(
         "gpt2.run": (1, ("run", "config", "seed", "n_params", "n_params_non_embedding", "n_layer", "n_embd",
                          "n_head", "n_ctx", "n_vocab", "tokenizer_sha256", "data_sha256", "versions")),
         "gpt2.step": (1, ("run", "step", "tokens", "flops", "loss_nats", "lr", "lr_phase", "grad_norm")),
+        "gpt2.layers": (1, ("run", "step", "tokens", "flops", "layers")),
         "gpt2.spike": (1, ("run", "step", "tokens", "flops", "what", "policy", "batch", "files")),
         "gpt2.eval": (1, ("run", "step", "tokens", "flops", "split", "nll_nats_per_token", "ppl", "n_tokens",
                           "protocol")),

@@ -17,7 +17,7 @@ from gpt2cli.reporter import Reporter
 
 AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
 """The field of a record by what an axis counts."""
-_KINDS = ("gpt2.run", "gpt2.step", "gpt2.eval", "gpt2.task", "gpt2.fit")
+_KINDS = ("gpt2.run", "gpt2.step", "gpt2.layers", "gpt2.eval", "gpt2.task", "gpt2.fit")
 MAX_POINTS = 1500
 """Points drawn per line; longer curves are thinned after smoothing."""
 
@@ -30,6 +30,7 @@ class Curve:
     n_params: float | None = None
     steps: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
+    layers: list[Record] = field(default_factory=list)
 
     def training(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (x, loss in nats) of the training records."""
@@ -163,6 +164,8 @@ def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Rec
         curve.n_params = float(record["n_params"])
     elif kind == "gpt2.step":
         curve.steps.append(record)
+    elif kind == "gpt2.layers":
+        curve.layers.append(record)
     elif record["split"] == "val":
         curve.evaluations.append(record)
 

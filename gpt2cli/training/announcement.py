@@ -19,7 +19,7 @@ def announce(
 ) -> None:
     """Time one micro-batch and say how long a step and those after `step` will take."""
     count = config.micro_batches
-    most = -(-count // ranks.world) + extra_micro_batches(config) / ranks.world
+    most = -(-count // ranks.replicas) + extra_micro_batches(config) / ranks.replicas
     step_seconds = most * seconds_per_micro_batch(model, batches, config, step + 1)
     where = f"{model.wpe.weight.device.type} by {ranks.world} ranks" if ranks.world > 1 else model.wpe.weight.device
     reporter.note(

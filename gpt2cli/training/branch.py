@@ -68,7 +68,7 @@ def open_branch(directory: Path, step: int, shards: ShardSet) -> tuple[Branch, T
 def branch_config(trunk: TrainConfig, step: int, decay_tokens: int | None, **changed: Any) -> TrainConfig:
     """Return a trunk's configuration with an end: `decay_tokens` after `step`, None: a fifth of the branch's tokens.
 
-    changed: eval_every, eval_tokens, checkpoint_every and noise_every where they are not the trunk's.
+    changed: eval_every, eval_tokens, checkpoint_every, noise_every and layers_every where they are not the trunk's.
     """
     if decay_tokens == 0:
         raise UsageFault("a branch is there to decay; give --decay-tokens more than 0")

@@ -30,6 +30,7 @@ from gpt2cli.records.checkpoint import (
 from gpt2cli.records.run_directory import CHECKPOINTS
 from gpt2cli.tokens.huggingface import write_tokenizer_files
 from gpt2cli.tokens.vocabulary import Vocabulary
+from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.ranks import Ranks
 
@@ -118,19 +119,19 @@ def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
 
 
 def restore_everywhere(
-    restore: Callable[[], tuple[Position | None, int]], model: GPT2, optimizer: AdamW, ranks: Ranks
+    restore: Callable[[GPT2, AdamW], tuple[Position | None, int]], model: GPT2, optimizer: AdamW, config: TrainConfig,
+    ranks: Ranks,
 ) -> tuple[Position | None, int]:
-    """Return what restore() returns on the leader, and fill model and optimizer on every rank with what it did there.
+    """Return what restore(model, optimizer) returns on the leader; fill both on every rank with what it did there.
 
     So only the leader needs the run directory, and only its word counts for which checkpoint is sound.
     """
     with ranks.together():
-        position, step = restore() if ranks.leader else (None, 0)
-    found, step, updates = ranks.from_leader((asdict(position) if position else None, step, optimizer.updates))
-    ranks.copy_from_leader([parameter.data for parameter in model.parameters()])
-    if not ranks.leader:
-        optimizer.restore_zeros(updates)
-    ranks.copy_from_leader(optimizer.moment_tensors())
+        whole = ranks.whole(model, optimizer, config)
+        position, step = restore(*whole) if whole else (None, 0)
+    updates = whole[1].updates if whole else 0
+    found, step, updates = ranks.from_leader((asdict(position) if position else None, step, updates))
+    ranks.spread(whole, model, optimizer, updates)
     return Position(**found) if found else None, step
 
 

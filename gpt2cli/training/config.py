@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import UsageFault
 from gpt2cli.model.nll import HEAD_CHUNK
 from gpt2cli.records.provenance import json_sha256
-from gpt2cli.sizes import GPT2_CONTEXT, ModelShape, activation_bytes, default_heads, size_by_name
+from gpt2cli.sizes import (
+    GPT2_CONTEXT,
+    GPT2_VOCAB_SIZE,
+    SIZES,
+    ModelShape,
+    activation_bytes,
+    default_heads,
+    size_by_name,
+)
 from gpt2cli.tokens.order import count_windows, order_version
 from gpt2cli.training.schedule import WSD_DECAY_SHARE, Schedule, ScheduleName
 from gpt2cli.training.spikes import Policy
+
+if TYPE_CHECKING:
+    from gpt2cli.training.initial_weights import InitialWeights
 
 DEFAULT_BATCH_TOKENS = 524_288
 DEFAULT_EVAL_TOKENS = 65_536
@@ -22,7 +33,7 @@ _MICRO_TOKENS = 8_192
 _MICRO_BYTES = 2 << 30
 
 
-ONLY_MEASURES = {"noise_every"}
+ONLY_MEASURES = {"noise_every", "layers_every"}
 """Settings that add records and change nothing else: runs that differ in them alone have one name."""
 
 
@@ -53,6 +64,8 @@ class TrainOptions:
     eval_tokens: int = DEFAULT_EVAL_TOKENS
     checkpoint_every: int | None = None
     noise_every: int | None = None
+    layers_every: int | None = None
+    doc_mask: bool = False
     on_spike: Policy | None = None
     spike_sigmas: float | None = None
     deterministic: bool = False
@@ -92,6 +105,12 @@ class TrainConfig:
     """tokens.order.order_version: an order of another version would feed a resumed run other data."""
     noise_every: int = 0
     """Steps between measurements of the gradient noise, 0: none. It adds to the metrics and changes nothing else."""
+    layers_every: int = 0
+    """Steps between records of every layer's gradient and update, 0: none. It changes nothing else."""
+    doc_mask: bool = False
+    """Whether attention is kept within documents."""
+    init_from: str | None = None
+    """The sha256 of the weights that the run began with, None: drawn from the seed."""
     on_spike: Policy | None = None
     """What to do about a batch that spikes (spikes.py); None: stop where something is not finite, else nothing."""
     spike_sigmas: float | None = None
@@ -142,8 +161,13 @@ class TrainConfig:
         return f"{self.size}-{json_sha256([config, data_sha256, *parent])[:8]}"
 
 
-def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
-    """Return (name, shape for GPT-2's own context and vocabulary) of `--size`, or of `--layers --embd [--heads]`."""
+def named_shape(options: TrainOptions, initial: InitialWeights | None = None) -> tuple[str, ModelShape]:
+    """Return (name, shape for GPT-2's own context and vocabulary) of `--size`, or of `--layers --embd [--heads]`.
+
+    Of a model to begin with it is that model's; UsageFault where the options say another.
+    """
+    if initial is not None:
+        return _shape_of_initial(options, initial)
     if options.layers is None and options.embd is None:
         if options.heads is not None:
             raise UsageFault("--heads goes with --layers and --embd")
@@ -157,15 +181,29 @@ def named_shape(options: TrainOptions) -> tuple[str, ModelShape]:
     return name, ModelShape(options.layers, heads, options.embd)
 
 
+def _shape_of_initial(options: TrainOptions, initial: InitialWeights) -> tuple[str, ModelShape]:
+    held = initial.shape.with_data(GPT2_CONTEXT, GPT2_VOCAB_SIZE)
+    names = [name for name, shape in SIZES.items() if shape == held]
+    name = names[0] if names else f"l{held.n_layer}-e{held.n_embd}-h{held.n_head}"
+    if options.size or options.layers or options.embd or options.heads:
+        asked = named_shape(options)[1]
+        if asked != held:
+            raise UsageFault(f"{initial.directory} holds a model of {held.n_layer} layers, {held.n_embd} wide, with "
+                             f"{held.n_head} heads, and the options ask for {asked.n_layer}, {asked.n_embd} and "
+                             f"{asked.n_head}; leave them out")
+    return name, held
+
+
 def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf16: bool,
-            packed_context: int | None = None) -> TrainConfig:
+            packed_context: int | None = None, initial: InitialWeights | None = None) -> TrainConfig:
     """Return the complete configuration of `options` on shards of `train_tokens` tokens over `n_vocab`.
 
-    packed_context: the context for which the shards were packed in rows, None when they serve any.
+    packed_context: the context for which the shards were packed in rows, None when they serve any. initial: the model
+    to begin with, None for new weights.
     Raises UsageFault when the options do not fit together, or do not fit the shards.
     """
-    name, shape = named_shape(options)
-    n_ctx = _context(options.context, packed_context)
+    name, shape = named_shape(options, initial)
+    n_ctx = _context(options.context, packed_context, initial)
     shape = shape.with_data(n_ctx, n_vocab)
     batch_tokens = _batch_tokens(options.batch_tokens, n_ctx)
     steps = _steps(options, train_tokens, batch_tokens, n_ctx)
@@ -188,7 +226,9 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
         data_order=order_version(train_tokens, n_ctx),
         noise_every=checked_noise_every(options.noise_every or 0, batch_tokens, n_ctx),
-        deterministic=options.deterministic, on_spike=options.on_spike, spike_sigmas=_spike_sigmas(options),
+        deterministic=options.deterministic, layers_every=options.layers_every or 0,
+        doc_mask=options.doc_mask, init_from=None if initial is None else initial.sha256,
+        on_spike=options.on_spike, spike_sigmas=_spike_sigmas(options),
     )
 
 
@@ -208,11 +248,16 @@ def _spike_sigmas(options: TrainOptions) -> float | None:
     return _given(options.spike_sigmas, DEFAULT_SPIKE_SIGMAS) or None
 
 
-def _context(given: int | None, packed: int | None) -> int:
+def _context(given: int | None, packed: int | None, initial: InitialWeights | None) -> int:
     if packed is not None and given not in (None, packed):
         raise UsageFault(f"the shards were packed in rows for a context of {packed}, and --context is {given}; leave "
                          f"it out, or pack again with --pack best-fit --context {given}, or with --pack concatenate")
-    return given or packed or GPT2_CONTEXT
+    held = GPT2_CONTEXT if initial is None else initial.shape.n_ctx
+    context = given or packed or held
+    if initial is not None and context > held:
+        raise UsageFault(f"{initial.directory} knows {held} positions, and the context would be {context}; give a "
+                         "smaller --context, or shards that were packed for one")
+    return context
 
 
 def _given(value: Any, default: Any) -> Any:

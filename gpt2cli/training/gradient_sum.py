@@ -12,6 +12,7 @@ that no rank adds what another adds too, and the sums are gathered the same way 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,13 +38,13 @@ def _node(count: int, index: int, depth: int, leaf: Callable[[int], list[Tensor]
     return left
 
 
-def add_up_between_ranks(tensors: list[Tensor]) -> None:
-    """Replace each tensor by its sum over all ranks, equal on all of them, in the order that is fastest."""
+def add_up_between_ranks(tensors: list[Tensor], group: Any = None) -> None:
+    """Replace each tensor by its sum over all ranks, or those of a group, in the order that is fastest."""
     import torch.distributed as dist
 
     for bucket in _buckets(tensors):
         flat = _flat(bucket, 1)
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=group)
         _put_back(flat, bucket)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -47,17 +48,16 @@ class AdamW:
         for group in (self._decayed, self._plain):
             if not group.exp_avgs:
                 self._begin(group)
-            gradients = [parameter.grad for parameter in group.parameters if parameter.grad is not None]
+            parameters = [held_here(parameter) for parameter in group.parameters]
+            gradients = [held_here(parameter.grad) for parameter in group.parameters if parameter.grad is not None]
             # the foreach default is several times slower than the fused kernel on a CPU
-            adamw(group.parameters, gradients, group.exp_avgs, group.exp_avg_sqs, [], group.steps, fused=True,
+            adamw(parameters, gradients, group.exp_avgs, group.exp_avg_sqs, [], group.steps, fused=True,
                   amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=lr, weight_decay=group.weight_decay,
                   eps=ADAM_EPS, maximize=False)
 
     def moments(self) -> dict[str, Tensor]:
         """Return exp_avg.NAME and exp_avg_sq.NAME of every parameter, on the CPU; nothing before the first step."""
-        return {f"{kind}.{name}": moment.to("cpu") for group in (self._decayed, self._plain)
-                for kind, moments in (("exp_avg", group.exp_avgs), ("exp_avg_sq", group.exp_avg_sqs))
-                for name, moment in zip(group.names, moments, strict=False)}
+        return {name: moment.to("cpu") for name, moment in self.named_moments()}
 
     @property
     def updates(self) -> int:
@@ -76,21 +76,29 @@ class AdamW:
             group.steps = [_counter(updates, place) for _, place in places]
 
     def restore_zeros(self, updates: int) -> None:
-        """Stand after `updates` steps with moments of zero, to be filled through moment_tensors()."""
+        """Stand after `updates` steps with moments of zero, to be filled through named_moments()."""
         for group in (self._decayed, self._plain):
             group.exp_avgs, group.exp_avg_sqs, group.steps = [], [], []
             if updates:
                 self._begin(group)
                 group.steps = [_counter(updates, parameter) for parameter in group.parameters]
 
-    def moment_tensors(self) -> list[Tensor]:
-        """Return the moments themselves, in an order that is the same for every rank."""
-        return [moment for group in (self._decayed, self._plain) for moment in group.exp_avgs + group.exp_avg_sqs]
+    def named_moments(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the moments themselves by the names of moments(), in an order that is the same for every rank."""
+        for group in (self._decayed, self._plain):
+            for kind, moments in (("exp_avg", group.exp_avgs), ("exp_avg_sq", group.exp_avg_sqs)):
+                yield from ((f"{kind}.{name}", moment) for name, moment in zip(group.names, moments, strict=False))
 
     def _begin(self, group: _Group) -> None:
-        group.exp_avgs = [torch.zeros_like(parameter) for parameter in group.parameters]
-        group.exp_avg_sqs = [torch.zeros_like(parameter) for parameter in group.parameters]
+        group.exp_avgs = [torch.zeros_like(held_here(parameter)) for parameter in group.parameters]
+        group.exp_avg_sqs = [torch.zeros_like(held_here(parameter)) for parameter in group.parameters]
         group.steps = [_counter(0, parameter) for parameter in group.parameters]
+
+
+def held_here(tensor: Tensor) -> Tensor:
+    """Return what this process holds of a tensor distributed over several (a DTensor); any other as it is."""
+    to_local: Callable[[], Tensor] | None = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local().detach()
 
 
 def _counter(step: int, parameter: Tensor) -> Tensor:

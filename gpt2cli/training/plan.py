@@ -16,6 +16,7 @@ from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.branch import Branch
 from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.initial_weights import InitialWeights
 from gpt2cli.training.ranks import ALONE, Ranks
 from gpt2cli.training.run_record import agree, run_record
 
@@ -30,6 +31,8 @@ class TrainPlan:
     directory: Path
     device: torch.device
     branch: Branch | None = None
+    initial: InitialWeights | None = None
+    recompute: bool = False
     keep: int = 2
     max_seconds: float | None = None
     override: bool = False

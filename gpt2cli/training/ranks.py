@@ -30,6 +30,10 @@ from gpt2cli.errors import (
     StoppedEarly,
     UsageFault,
 )
+from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.training.config import TrainConfig
+from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks
+from gpt2cli.training.optimizer import AdamW
 
 LEADER = 0
 JOIN_TIMEOUT = timedelta(minutes=5)
@@ -82,18 +86,29 @@ def _number(environment: Mapping[str, str], name: str, low: int, high: int) -> i
 
 
 class Ranks:
-    """This process among those of one run. One that is alone has no process group, and every method is then free."""
+    """This process among those of one run, each with the whole model and a share of the micro-batches.
+
+    One that is alone has no process group, and every method is then free. sharded.py has ranks that share the model.
+    """
+
+    in_step = False
+    """Whether the ranks communicate inside a micro-batch, so that each has to do what the others do."""
 
     def __init__(self, place: Place | None = None, store: Any = None) -> None:
         place = place or Place()
         self.rank, self.world, self.local_rank = place.rank, place.world, place.local_rank
-        self._store = store
+        self.store = store
         self._next_poll = 0.0
 
     @property
     def leader(self) -> bool:
         """Whether this rank is the one that writes and speaks."""
         return self.rank == LEADER
+
+    @property
+    def replicas(self) -> int:
+        """How many parts the micro-batches are divided into."""
+        return self.world
 
     def share(self, count: int) -> range:
         """Return which of `count` things in order this rank has: neighbours, within one as many as any other rank."""
@@ -114,13 +129,13 @@ class Ranks:
         torch.cuda.set_device(device)
         return device
 
-    def check_shares(self, micro_batches: int, deterministic: bool) -> None:
-        """Raise UsageFault unless so many micro-batches can be divided among the ranks."""
-        if micro_batches < self.world:
-            many = "1 micro-batch" if micro_batches == 1 else f"{micro_batches} micro-batches"
-            raise UsageFault(f"a batch of {many} is none for each of {self.world} ranks; give fewer ranks, a smaller "
-                             "--micro-batch or a larger --batch-tokens")
-        if deterministic and self.world & (self.world - 1):
+    def check(self, config: TrainConfig) -> None:
+        """Raise UsageFault for a configuration that these ranks cannot train."""
+        if config.micro_batches < self.replicas:
+            many = "1 micro-batch" if config.micro_batches == 1 else f"{config.micro_batches} micro-batches"
+            raise UsageFault(f"a batch of {many} is none for each of {self.replicas} ranks; give fewer ranks, a "
+                             "smaller --micro-batch or a larger --batch-tokens")
+        if config.deterministic and self.world & (self.world - 1):
             raise UsageFault("--deterministic sums by a binary tree: that takes 1, 2, 4, 8 ... ranks, not "
                              f"{self.world}")
 
@@ -165,6 +180,13 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, LEADER)
 
+    def reduce_to_leader(self, tensor: Tensor) -> None:
+        """Add up `tensor` over all ranks into the leader's."""
+        import torch.distributed as dist
+
+        with self._contact():
+            dist.reduce(tensor, LEADER)
+
     def stop_asked(self, wish: bool) -> bool:
         """Whether this rank, whose wish is `wish`, or any other was asked to stop. For inner loops; see settle()."""
         if self.world == 1:
@@ -176,7 +198,52 @@ class Ranks:
             return False
         self._next_poll = time.monotonic() + _POLL_SECONDS
         with self._contact():
-            return bool(self._store.check([_STOP]))
+            return bool(self.store.check([_STOP]))
+
+    def agree(self, fault: Exception | None) -> None:
+        """Raise `fault` if there is one, before what all ranks do in step; here they don't, so alone."""
+        if fault is not None:
+            raise fault
+
+    def rounds(self, count: int) -> list[int]:
+        """Return share(count), and whatever else this rank has to compute beside the others."""
+        return list(self.share(count))
+
+    def build(self, config: TrainConfig, device: torch.device) -> GPT2:
+        """Return a model whose numbers are yet to come, or this rank's part of it."""
+        return GPT2(config.shape, config.dropout).to(device).train()
+
+    def whole(self, model: GPT2, optimizer: AdamW, config: TrainConfig) -> tuple[GPT2, AdamW] | None:
+        """Return a whole model and optimizer on the leader, to read a checkpoint into."""
+        return (model, optimizer) if self.leader else None
+
+    def spread(self, whole: tuple[GPT2, AdamW] | None, model: GPT2, optimizer: AdamW, updates: int) -> None:
+        """Fill model and optimizer on every rank from what the leader has in whole(), after `updates` steps."""
+        self.copy_from_leader([parameter.data for parameter in model.parameters()])
+        if not self.leader:
+            optimizer.restore_zeros(updates)
+        self.copy_from_leader([moment for _, moment in optimizer.named_moments()])
+
+    def collect(self, model: GPT2, optimizer: AdamW, config: TrainConfig) -> tuple[GPT2, AdamW] | None:
+        """Return the whole model and optimizer on the leader, to write a checkpoint from."""
+        return (model, optimizer) if self.leader else None
+
+    def add_up(self, gradient: list[Tensor], deterministic: bool) -> None:
+        """Replace the tensors, the sums over this rank's micro-batches, by those over all."""
+        if self.world == 1:
+            return
+        with self.watched():
+            if deterministic:
+                climb_between_ranks(gradient, self.rank, self.world)
+            else:
+                add_up_between_ranks(gradient)
+
+    def clip(self, model: GPT2, limit: float) -> float:
+        """Scale the gradient so that its norm is at most `limit`; return its norm before."""
+        return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=None))
+
+    def after_evaluation(self, model: GPT2) -> None:
+        """Let go of what only computing without gradients left."""
 
     def any(self, wish: bool) -> bool:
         """Whether `wish` is true on any rank: a collective."""
@@ -188,7 +255,8 @@ class Ranks:
         """Return the smallest number that any rank has, None where none has one: a collective."""
         if self.world == 1:
             return number
-        found = self.settle({self.rank: -1.0 if number is None else float(number)}, self.world)
+        found = self._sum([(-1.0 if number is None else float(number)) if rank == self.rank else 0.0
+                           for rank in range(self.world)])
         return min((int(each) for each in found if each >= 0), default=None)
 
     def settle(
@@ -209,8 +277,8 @@ class Ranks:
         *union, faults = self._sum([values.get(i, 0.0) for i in range(count)] + [float(fault is not None)])
         if faults:
             with self._contact():
-                if self._store.check([_FAULT]):
-                    self._raise(self._store.get(_FAULT).decode(), fault)
+                if self.store.check([_FAULT]):
+                    self._raise(self.store.get(_FAULT).decode(), fault)
             raise Interrupted
         return union
 
@@ -249,7 +317,7 @@ class Ranks:
 
     def _leave_word(self, key: str, text: str) -> None:
         with self._contact():
-            self._store.set(key, text)
+            self.store.set(key, text)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -270,9 +338,9 @@ class Ranks:
 
     def _lost(self) -> Gpt2Error:
         try:
-            if self._store.check([_ENDED]):  # it could still say why
-                return OthersFailed(int(self._store.get(_ENDED)))
-            told = self._store.add(_LOST, 1) > 1
+            if self.store.check([_ENDED]):  # it could still say why
+                return OthersFailed(int(self.store.get(_ENDED)))
+            told = self.store.add(_LOST, 1) > 1
         except RuntimeError:
             told = False
         return LostRank("" if told else f"lost contact with another of the {self.world} ranks")
@@ -280,7 +348,7 @@ class Ranks:
     def ended(self, status: int) -> None:
         """Leave word that this rank ends with `status` and says why itself, if anybody is there to read it."""
         with contextlib.suppress(RuntimeError):
-            self._store.set(_ENDED, str(status))
+            self.store.set(_ENDED, str(status))
 
 
 ALONE = Ranks()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.nll import sum_nll
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
-from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks, tree_sum
+from gpt2cli.training.gradient_sum import tree_sum
 from gpt2cli.training.precision import autocast
 from gpt2cli.training.ranks import ALONE, Ranks
 
@@ -63,7 +62,14 @@ def batch_gradient(
 
     def add_next() -> None:
         nonlocal tokens, total
-        number, (inputs, targets) = next(numbers), next(micro_batches)
+        number, rows, unread = next(numbers), None, None
+        try:
+            rows = next(micro_batches)
+        except (BadInput, OSError) as error:
+            unread = error
+        ranks.agree(unread)
+        assert rows is not None
+        inputs, targets = rows
         seed_dropout(config, step, number)
         nlls[number] = float(micro_batch_gradient(model, inputs, targets, config, config.batch_tokens, scale))
         tokens, total = tokens + inputs.numel(), total + nlls[number]
@@ -72,15 +78,13 @@ def batch_gradient(
 
     model.zero_grad(set_to_none=True)
     try:
-        gradient, fault = _own_sum(model, config, ranks, add_next), None
+        with ranks.watched():
+            gradient, fault = _own_sum(model, config, ranks, add_next), None
     except (Interrupted, BadInput, OSError) as error:
         gradient, fault = [], error
     try:
         in_order = ranks.settle(nlls, config.micro_batches, fault)
-        if ranks.world > 1:
-            between = partial(climb_between_ranks, rank=ranks.rank, world=ranks.world)
-            with ranks.watched():
-                (between if config.deterministic else add_up_between_ranks)(gradient)
+        ranks.add_up(gradient, config.deterministic)
     except BaseException:
         model.zero_grad(set_to_none=True)
         raise
@@ -105,7 +109,7 @@ def _own_sum(model: GPT2, config: TrainConfig, ranks: Ranks, add_next: Callable[
     return gradient
 
 
-def clip_gradient(model: GPT2, clip: float, scale: float = 1.0) -> float:
+def clip_gradient(model: GPT2, clip: float, scale: float = 1.0, ranks: Ranks = ALONE) -> float:
     """Divide the gradient by `scale`, clip it to norm `clip` (0: don't), return its norm before clipping.
 
     A norm that is not finite is for the caller to see before the optimizer does.
@@ -114,8 +118,7 @@ def clip_gradient(model: GPT2, clip: float, scale: float = 1.0) -> float:
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(1.0 / scale)
-    limit = clip if clip > 0 else math.inf
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=None))
+    return ranks.clip(model, clip if clip > 0 else math.inf)
 
 
 def seconds_per_micro_batch(model: GPT2, batches: TrainingBatches, config: TrainConfig, step: int) -> float:

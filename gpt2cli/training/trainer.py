@@ -7,6 +7,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -42,6 +43,8 @@ from gpt2cli.training.checkpointing import (
     restore_everywhere,
     save_checkpoint,
 )
+from gpt2cli.training.gemm_probe import gemm_flops_per_second
+from gpt2cli.training.layer_norms import gradient_norms, layer_fields, weights_before
 from gpt2cli.training.loss_scale import LossScale
 from gpt2cli.training.noise_scale import (
     is_measured,
@@ -50,13 +53,13 @@ from gpt2cli.training.noise_scale import (
     sequence_norm_squared,
 )
 from gpt2cli.training.optimizer import AdamW
-from gpt2cli.training.peak_memory import peak_rss_bytes
 from gpt2cli.training.plan import TrainPlan, TrainSummary, open_run
 from gpt2cli.training.ranks import LostRank
 from gpt2cli.training.retention import let_go, remove, step_of
 from gpt2cli.training.run_log import RunLog, UnwrittenLog
 from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike, SpikeDetector
 from gpt2cli.training.step import batch_gradient, clip_gradient
+from gpt2cli.training.step_speed import speed_fields
 from gpt2cli.training.validation import validate
 
 
@@ -69,7 +72,7 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     ranks = plan.ranks
     with contextlib.ExitStack() as held:
         with ranks.together():
-            ranks.check_shares(plan.config.micro_batches, plan.config.deterministic)
+            ranks.check(plan.config)
             plan.shards.check_structure()
             found = open_run(plan, held) if ranks.leader else None
         record, finished = ranks.from_leader(found)
@@ -105,8 +108,9 @@ class _Run:
         with plan.shards.open("val") as tokens:
             self.validation = ValidationSet(tokens, n_ctx=config.n_ctx, limit=config.eval_tokens,
                                             token_bytes=token_bytes)
-        self.model = GPT2(config.shape, config.dropout)
-        self.model.to(plan.device).train()
+        self.model = self.ranks.build(config, plan.device)
+        self.model.separator = plan.vocabulary.eot if config.doc_mask else None
+        self.model.recompute = plan.recompute
         self.optimizer = AdamW(self.model, config)
         self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
         self.loss_scale = LossScale(config.dtype == "fp16")
@@ -117,8 +121,9 @@ class _Run:
         """Those since the last regular checkpoint, as (step, fields of gpt2.spike)."""
         self.begun_at: int | None = None
         """The length of metrics.jsonl where this process wrote the run's own record."""
-        if position is None or plan.override:
-            self.begun_at = position.metrics_bytes if position else 0
+        written = position.metrics_bytes if position else 0
+        if not written or plan.override:
+            self.begun_at = written
             self.log.begin()
         if position:
             compare_machine(position, plan.device, config, self.ranks, reporter)
@@ -126,7 +131,7 @@ class _Run:
     def _restore(self, among: Callable[[Path], bool] = lambda path: True) -> Position | None:
         """Go to the newest sound checkpoint (its Position), or to the beginning (None), and take back what is later."""
         position, self.step = restore_everywhere(partial(self._restore_here, among), self.model, self.optimizer,
-                                                 self.ranks)
+                                                 self.config, self.ranks)
         self.log.cut(position.metrics_bytes if position else 0, self.step)
         self.left_out = position.batches_left_out if position else 0
         self.evaluation_due = position.evaluation_due if position else False
@@ -134,22 +139,27 @@ class _Run:
         self.loss_scale.restore(position.loss_scale if position else None)
         return position
 
-    def _restore_here(self, among: Callable[[Path], bool]) -> tuple[Position | None, int]:
-        position = load_checkpoint(self.plan.directory, self.model, self.optimizer, self.reporter.warn, among)
-        return position, position.step if position else self._begin()
+    def _restore_here(
+        self, among: Callable[[Path], bool], model: GPT2, optimizer: AdamW
+    ) -> tuple[Position | None, int]:
+        position = load_checkpoint(self.plan.directory, model, optimizer, self.reporter.warn, among)
+        position = position or self._begin(model, optimizer)
+        return position, position.step if position else 0
 
-    def _begin(self) -> int:
-        """Return the step that a new run begins after: 0, or that of the checkpoint that a branch begins with."""
+    def _begin(self, model: GPT2, optimizer: AdamW) -> Position | None:
+        """Go to a run's beginning: None, or where a branch begins, with no metrics of its own."""
         branch = self.plan.branch
         if branch is None:
-            self.model.initialise(self.config.seed)
-            self.optimizer.restore({}, 0)
-            return 0
-        trunk = read_checkpoint(branch.checkpoint, self.model, self.optimizer)
+            if self.plan.initial is None:
+                model.initialise(self.config.seed)
+            else:
+                model.load_state_dict(self.plan.initial.read(self.config.shape))
+            optimizer.restore({}, 0)
+            return None
+        trunk = read_checkpoint(branch.checkpoint, model, optimizer)
         if trunk.run != branch.parent_run:
             raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
-        compare_machine(trunk, self.plan.device, self.config, self.ranks, self.reporter)
-        return trunk.step
+        return replace(trunk, metrics_bytes=0, rollbacks=None, evaluation_due=False)
 
     def train(self) -> TrainSummary:
         """Take the remaining steps, then write the final evaluation, checkpoint and manifest."""
@@ -178,9 +188,9 @@ class _Run:
         except Interrupted:
             raise Interrupted(self._save_and_explain("stopped by a signal")) from None
         except LostRank as error:
-            raise LostRank(self._save_and_explain(str(error)) if str(error) else "") from None
+            raise LostRank(self._save_and_explain(str(error), together=False) if str(error) else "") from None
         except BadInput as error:
-            raise BadInput(self._save_and_explain(f"{error}; training stopped")) from None
+            raise BadInput(self._save_and_explain(f"{error}; training stopped", together=False)) from None
         except (OSError, IOFailure) as error:
             raise self._explain_disk(error) from None
         finally:
@@ -195,32 +205,41 @@ class _Run:
         lr, phase = config.learning_rate().at(step)
         start = time.perf_counter()
         sequence_squared = self._measure_noise(batch) if is_measured(config, step) else None
-        loss, grad_norm = self._gradient(batch)
+        layers = config.layers_every > 0 and step % config.layers_every == 0
+        loss, grad_norm = self._gradient(batch, layers)
         spike = self.spikes.judge(loss, grad_norm)
         if spike is not None:
             return self._meet(spike, batch)
         self.spikes.accept(loss, grad_norm)
         self.loss_scale.accept()
+        before = weights_before(self.model) if layers else {}
         self.optimizer.step(lr)
+        self.model.zero_grad(set_to_none=True)  # an evaluation or a checkpoint needs the room
         seconds = time.perf_counter() - start
         self.step = step
         noise = {} if sequence_squared is None else measurement(config, sequence_squared, grad_norm).as_fields()
         self.log.metrics("gpt2.step", step, {"loss_nats": loss, "lr": lr, "lr_phase": phase, "grad_norm": grad_norm,
                                              **noise})
-        speed = config.batch_tokens / seconds
-        self.log.perf(step, {"tokens_per_second": round(speed, 1), "step_seconds": round(seconds, 6),
-                             "peak_rss_bytes": peak_rss_bytes()})
+        if layers:
+            self.log.metrics("gpt2.layers", step, {"layers": layer_fields(self.model, before, self.layer_gradients)})
+        speed = speed_fields(config, seconds, self.gemm_flops_per_second)
+        self.log.perf(step, speed)
         self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
-                               loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed:,.0f}")
+                               loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed['tokens_per_second']:,.0f}",
+                               mfu=f"{speed['mfu']:.1%}")
         return True
 
-    def _gradient(self, batch: int) -> tuple[float, float]:
-        """Leave the clipped gradient of a batch, by number, in the parameters; return its loss and norm before."""
+    def _gradient(self, batch: int, layers: bool) -> tuple[float, float]:
+        """Leave the clipped gradient of a batch, by number, in the parameters; return its loss and norm before.
+
+        layers: keep every layer's norm as well.
+        """
         while True:
             self.first_bad: int | None = None
             loss = batch_gradient(self.model, self.batches, batch, self.config, self._inside_step,
                                   self.loss_scale.value, self.ranks)
-            grad_norm = clip_gradient(self.model, self.config.clip, self.loss_scale.value)
+            self.layer_gradients = gradient_norms(self.model, self.loss_scale.value) if layers else {}
+            grad_norm = clip_gradient(self.model, self.config.clip, self.loss_scale.value, self.ranks)
             if math.isfinite(grad_norm) or not math.isfinite(loss) or not self.loss_scale.lower():
                 return loss, grad_norm
 
@@ -290,7 +309,7 @@ class _Run:
         if self.first_bad is None and not math.isfinite(loss):
             first = self.ranks.share(self.config.micro_batches).start * self.config.micro_batch
             self.first_bad = first + tokens // self.config.n_ctx - 1
-        done = self.step * self.config.batch_tokens + tokens * self.ranks.world
+        done = self.step * self.config.batch_tokens + tokens * self.ranks.replicas
         self.reporter.progress(done, self.config.tokens, "tokens", step=f"{self.step + 1}/{self.config.steps}",
                                loss=f"{loss:.4f}")
         return self.reporter.stopping()
@@ -298,7 +317,8 @@ class _Run:
     def _evaluate(self, phase: str) -> float:
         fields = validate(self.model, self.validation, self.config.micro_batch, self.config.dtype, self.reporter,
                           self.ranks)
-        protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype}
+        protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype,
+                    **({"doc_mask": True} if self.config.doc_mask else {})}
         self.log.metrics("gpt2.eval", self.step, {
             "lr_phase": phase, "split": "val", **fields, "protocol": protocol,
             "tokenizer_sha256": self.record["tokenizer_sha256"]})
@@ -320,8 +340,9 @@ class _Run:
                             loss_scale=self.loss_scale.state(),
                             ranks=None if self.config.deterministic else self.ranks.world)
         path = checkpoint_path(self.plan.directory, self.step)
-        if self.ranks.leader:
-            save_checkpoint(self.plan.directory, self.model, self.optimizer, self.plan.vocabulary, position)
+        whole = self.ranks.collect(self.model, self.optimizer, self.config)
+        if whole is not None:
+            save_checkpoint(self.plan.directory, *whole, self.plan.vocabulary, position)
             let_go(self.plan.directory, self.plan.keep, self._is_regular)
         return path
 
@@ -329,12 +350,16 @@ class _Run:
         """Whether every run of this configuration has a checkpoint at `step`, interrupted or not."""
         return step % self.config.checkpoint_every == 0 or step == self.config.steps
 
-    def _save_and_explain(self, why: str) -> str:
-        if not self.ranks.leader:
-            return ""
-        if self.step and not checkpoint_path(self.plan.directory, self.step).is_dir():
-            self._save()
-        return f"{why} after step {self.step} of {self.config.steps}; the same command goes on from there"
+    def _save_and_explain(self, why: str, together: bool = True) -> str:
+        """Save what is not yet saved, say where; together: all ranks do, not the leader alone."""
+        where = f"{why} after step {self.step} of {self.config.steps}; the same command goes on from "
+        if self.ranks.in_step and not together:
+            return f"{where}its newest checkpoint"
+        if self.ranks.leader or self.ranks.in_step:
+            saved = self.ranks.leader and checkpoint_path(self.plan.directory, self.step).is_dir()
+            if self.step and not (self.ranks.from_leader(saved) if self.ranks.in_step else saved):
+                self._save()
+        return f"{where}there" if self.ranks.leader else ""
 
     def _explain_disk(self, error: OSError | IOFailure) -> IOFailure:
         """Return the failure with what is left: the newest checkpoint."""
@@ -355,4 +380,5 @@ class _Run:
                 where = f"branching off {branch.directory}"
             self.reporter.note(f"{where} after step {self.step} of {config.steps} in {self.plan.directory}")
         if self.step < config.steps:
+            self.gemm_flops_per_second = self.ranks.world * gemm_flops_per_second(self.plan.device, config.dtype)
             announce(self.model, self.batches, config, self.step + self.left_out, self.ranks, self.reporter)

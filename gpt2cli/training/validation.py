@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def validate(
     nlls: dict[int, float] = {}
     fault: Interrupted | None = None
     try:
-        _score(model, groups, dtype, reporter, ranks, nlls)
+        with ranks.watched():
+            _score(model, groups, dtype, reporter, ranks, nlls)
     except Interrupted as error:
         fault = error
     sums = list(zip(ranks.settle(nlls, len(lengths), fault), lengths, strict=True))
@@ -52,25 +54,28 @@ def _score(
 ) -> None:
     """Put the summed nll of every window of this rank's share of `groups` into `nlls`, by the window's number."""
     device = model.wte.weight.device
-    mine = ranks.share(len(groups))
-    row = sum(len(targets) for _, targets in groups[: mine.start])
+    mine = ranks.rounds(len(groups))
+    first_rows = list(accumulate((len(targets) for _, targets in groups), initial=0))
+    weight: Tensor | None = None
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            weight = model.wte.weight.to(DTYPES[dtype])
-            for number in mine:
+            for done, number in enumerate(mine, 1):
                 if ranks.stop_asked(reporter.stopping()):
                     raise Interrupted
                 inputs, targets = groups[number]
                 with autocast(device, dtype):
                     hidden = model(inputs.to(device))
+                if weight is None:  # which a sharded model has only once it computes
+                    weight = model.wte.weight.to(DTYPES[dtype])
                 nll = token_nll(hidden.flatten(0, 1).to(weight.dtype), weight, targets.to(device).flatten())
-                for total in nll.view(targets.shape).double().sum(1):
-                    nlls[row], row = float(total), row + 1
-                reporter.progress(number + 1 - mine.start, len(mine), "validation batches")
+                for row, total in enumerate(nll.view(targets.shape).double().sum(1), first_rows[number]):
+                    nlls[row] = float(total)
+                reporter.progress(done, len(mine), "validation batches")
     finally:
         model.train(was_training)
+        ranks.after_evaluation(model)
 
 
 def _standard_error(sums: list[tuple[float, int]], mean: float, count: int) -> float | None:
