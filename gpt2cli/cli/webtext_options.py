@@ -16,7 +16,7 @@ HOST_PROFILES = ("webtext", "openwebtext", "none")
 """Names of gpt2cli.webtext.hosts.PROFILES."""
 DEDUP_PROFILES = ("openwebtext", "fineweb", "exact")
 """Names of gpt2cli.webtext.dedup_profiles.DEDUP_PROFILES."""
-EXTRACTORS = ("trafilatura", "resiliparse")
+EXTRACTORS = ("trafilatura", "merged", "resiliparse")
 """Names of gpt2cli.webtext.page_text.EXTRACTORS."""
 Decorator = Callable[[Any], Any]
 
@@ -142,7 +142,7 @@ extract_options = together(
     click.option("-j", "--jobs", type=Whole(1, 1024), default=None, metavar="N",
                  help="Processes that extract text; default: one per CPU. The result is the same."),
     click.option("--extractor", type=click.Choice(EXTRACTORS), default="trafilatura", show_default=True,
-                 help="What finds the text in a page; resiliparse is the fast one."),
+                 help="What finds the text in a page; resiliparse is the fast one, merged the best."),
     click.option("--page-timeout", type=Real(0, 3600, min_open=True), default=20.0, show_default=True,
                  metavar="SECONDS", help="Longest time to extract one page."),
     click.option("--page-memory", type=Count(64 << 20), default="1Gi", show_default=True, metavar="N",

@@ -8,14 +8,19 @@ from collections.abc import Callable
 
 from gpt2cli.webtext.charset import decode_page
 
-EXTRACTORS = ("trafilatura", "resiliparse")
+EXTRACTORS = ("trafilatura", "merged", "resiliparse")
 """Names of extractors."""
+_LIBRARIES = {"merged": ("trafilatura", "resiliparse")}
+MERGED_VERSION = 1
+"""Goes up when the rules of merged_text.py change."""
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
 def extractor_version(name: str) -> str:
-    """Return what documents name as their extractor, such as trafilatura/2.3.1."""
-    return f"{name}/{importlib.metadata.version(name)}"
+    """Return what documents name as their extractor, such as "trafilatura/2.3.1"; of a merge, its parts too."""
+    own = (f"{name}/{MERGED_VERSION}",) if name in _LIBRARIES else ()
+    parts = (f"{library}/{importlib.metadata.version(library)}" for library in _LIBRARIES.get(name, (name,)))
+    return " ".join((*own, *parts))
 
 
 def page_text(name: str) -> Callable[[bytes, str | None], str]:
@@ -34,6 +39,10 @@ def _extractor(name: str) -> Callable[[str], str]:
         from gpt2cli.webtext.trafilatura_text import trafilatura_text
 
         return trafilatura_text
+    if name == "merged":
+        from gpt2cli.webtext.merged_text import merged_text
+
+        return merged_text
     if name == "resiliparse":
         from gpt2cli.webtext.resiliparse_text import resiliparse_text
 

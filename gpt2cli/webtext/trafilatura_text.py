@@ -1,4 +1,4 @@
-"""The main text of a page by trafilatura, in its default mode."""
+"""The main text of a page by trafilatura, in its default mode or its fast one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PREFORMATTED = re.compile("<pre[\\s>]", re.IGNORECASE)
 _TABLE_PARTS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th"})
 
 
-def trafilatura_text(html: str) -> str:
-    """Return the text, a paragraph a line, or "" when there is none.
+def trafilatura_text(html: str, fast: bool = False) -> str:
+    """Return the text, a paragraph a line, or "" when there is none. fast: without the fallbacks.
 
     Fast and precision modes together lose text, and trafilatura's own de-duplication would make a page's text depend on
     the pages before it.
@@ -22,7 +22,7 @@ def trafilatura_text(html: str) -> str:
     page: str | HtmlElement | None = html
     if _PREFORMATTED.search(html) and (page := load_html(html)) is not None:
         unwrap_layout_tables(page)
-    text = page is not None and extract(page, include_comments=False, include_tables=True, fast=False,
+    text = page is not None and extract(page, include_comments=False, include_tables=True, fast=fast,
                                         favor_precision=False, deduplicate=False, output_format="txt")
     return text or ""
 
