@@ -73,7 +73,8 @@ def _capped(body: bytes, max_bytes: int) -> bytes:
 
 def _dechunked(body: bytes, max_bytes: int) -> bytes:
     """Return a chunked body in one; one that was put together already, as many archivers do, as it is."""
-    pieces, at, total = [], 0, 0
+    pieces: list[bytes] = []
+    at = total = 0
     while True:
         end = body.find(b"\n", at, at + 1024)
         digits = body[at:end].split(b";")[0].strip() if end >= 0 else b""

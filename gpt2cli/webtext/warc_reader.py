@@ -53,8 +53,9 @@ def read_warc(stream: BinaryIO, name: str, max_block: int, kinds: frozenset[str]
         start = reader.record
         length = reader.content_length(fields)
         wanted = length <= max_block and (kinds is None or fields.get("warc-type", "").lower() in kinds)
-        block = reader.read(length) if wanted else reader.skip(length)
-        yield WarcRecord(fields, block, start)
+        if not wanted:
+            reader.skip(length)
+        yield WarcRecord(fields, reader.read(length) if wanted else None, start)
 
 
 def record_at(path: str | os.PathLike[str], offset: int, length: int, max_block: int) -> WarcRecord:
@@ -131,9 +132,7 @@ class _Reader:
 
     def read(self, size: int) -> bytes:
         """Return the block of that many bytes."""
-        pieces = []
-        for piece in self._pieces(size):
-            pieces.append(piece)
+        pieces = list(self._pieces(size))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, size: int) -> None:

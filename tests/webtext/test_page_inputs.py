@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import random
+import signal
+import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -260,3 +265,26 @@ def test_workers_do_not_change_a_byte(gpt2_here: Run, tmp_path: Path) -> None:
         seen.add(((tmp_path / "out").read_bytes(), (tmp_path / "rejects").read_bytes()))
     assert len(seen) == 1
     assert b"http_error" in seen.pop()[1] and os.path.getsize(tmp_path / "out") > 10_000
+
+
+@pytest.mark.slow
+def test_kill_nine_at_twenty_times(gpt2: Run, gpt2_popen: Run, tmp_path: Path) -> None:
+    path = tmp_path / "pages.warc.gz"
+    pages = (record("response", f"u:{number}", http(article(f"page {number}"))) for number in range(400))
+    path.write_bytes(b"".join(map(gzip.compress, pages)))
+    command = (*FAST[:-1], "2", path)
+    began = time.monotonic()
+    gpt2(*command, "-o", tmp_path / "calm.jsonl.zst", check=True)
+    whole = time.monotonic() - began
+    calm, out = (tmp_path / "calm.jsonl.zst").read_bytes(), tmp_path / "torn.jsonl.zst"
+    draw, killed = random.Random(6), 0
+    for _ in range(20):
+        process = gpt2_popen(*command, "-f", "-o", out, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.3, 1.0) * whole)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        assert not out.exists() or out.read_bytes() == calm
+    assert killed >= 5
+    gpt2(*command, "-f", "-o", out, check=True)
+    assert out.read_bytes() == calm
