@@ -131,9 +131,8 @@ class Follower:
 
 
 def follows() -> bool:
-    """Whether torchrun or its like started this process as one of several, and not as the first, which speaks."""
-    return (os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
-            and "LOCAL_RANK" in os.environ)
+    """Return whether this process is one of several that a launcher started, and not the first, which speaks."""
+    return signals.launched_with_others() and os.environ.get("RANK", "0") != "0"
 
 
 def _plain(done: float, total: float | None, unit: str, fields: dict[str, str]) -> str:

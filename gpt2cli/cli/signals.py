@@ -1,7 +1,8 @@
 """Signals: at once by default; inside `polled()` the first only asks, so that work can save its state.
 
-A second signal stops at once. SIGUSR1 asks for one status line. SIGPIPE stays ignored (a dead worker's pipe or a
-hostile web server must not kill us); a reader of stdout that goes away is handled in main.entry.
+A second signal stops at once, but not the one that a launcher passes on: at Ctrl-C a terminal tells torchrun and its
+ranks, and torchrun its ranks once more. SIGUSR1 asks for one status line. SIGPIPE stays ignored (a dead worker's pipe
+or a hostile web server must not kill us); a reader of stdout that goes away is handled in main.entry.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+PASSED_ON_S = 2.0
+"""Within this time of a first signal a second one is the first, passed on by the launcher of several ranks."""
 
 
 class SignalReceived(BaseException):
@@ -26,6 +32,7 @@ class SignalReceived(BaseException):
 class _State:
     polled = False
     received: int | None = None
+    received_at = 0.0
     status_wanted = False
 
 
@@ -35,6 +42,11 @@ def install() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
     signal.signal(signal.SIGUSR1, _on_status)
+
+
+def launched_with_others() -> bool:
+    """Return whether torchrun or its like started this process as one of several."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and "LOCAL_RANK" in os.environ
 
 
 @contextlib.contextmanager
@@ -74,8 +86,10 @@ def silence_stdout() -> None:
 
 def _on_stop(number: int, frame: FrameType | None) -> None:
     if _State.received is not None:
+        if launched_with_others() and time.monotonic() - _State.received_at < PASSED_ON_S:
+            return
         die_of(number)
-    _State.received = number
+    _State.received, _State.received_at = number, time.monotonic()
     if not _State.polled:
         raise SignalReceived(number)
 

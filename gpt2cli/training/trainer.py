@@ -188,7 +188,8 @@ class _Run:
         except Interrupted:
             raise Interrupted(self._save_and_explain("stopped by a signal")) from None
         except LostRank as error:
-            raise LostRank(self._save_and_explain(str(error), together=False) if str(error) else "") from None
+            said = self._save_and_explain(str(error), together=False)
+            raise LostRank((said or f"{error}; the same command goes on") if str(error) else "") from None
         except BadInput as error:
             raise BadInput(self._save_and_explain(f"{error}; training stopped", together=False)) from None
         except (OSError, IOFailure) as error:
