@@ -51,9 +51,10 @@ class Int8Linear(nn.Module):
         rows, width = x_NI.shape
         largest_N1 = torch.linalg.vector_norm(x_NI, torch.inf, 1, keepdim=True)
         scale_N1 = torch.add(self._least, largest_N1, alpha=1 / _STEPS)
-        steps_NI = torch.addcdiv(self._middle, x_NI, scale_N1).to(torch.int32)
+        steps_NI = torch.addcdiv(self._middle, x_NI, scale_N1).to(torch.int32, memory_format=torch.contiguous_format)
         # little-endian: the lower byte of all rows, then the upper one
-        bytes_MI = steps_NI.view(torch.uint8).view(rows, width, 4)[..., :2].permute(2, 0, 1).reshape(2 * rows, width)
+        bytes_2NI = steps_NI.view(torch.uint8).as_strided((2, rows, width), (1, 4 * width, 4))
+        bytes_MI = bytes_2NI.reshape(2 * rows, width)
         low_NO, high_NO = torch.ops.onednn.qlinear_pointwise(
             bytes_MI, 1.0, 128, self._packed, self._scale_O, self._no_offset_O, None, 1.0, 0, torch.float32, "none",
             [], "").split(rows)  # fmt: skip

@@ -109,6 +109,8 @@ def test_the_int8_kernel_takes_every_value_of_both_operands() -> None:
     x[0, 1], x[1, 5] = torch.inf, torch.nan
     assert torch.equal(kernel.infer(x)[:2].isfinite(), torch.zeros(2, 4, dtype=torch.bool))
     assert torch.equal(kernel.infer(x)[2], torch.zeros(4)), "no row touches another"
+    turned = torch.randn(3072, 3, generator=torch.Generator().manual_seed(1)).T
+    assert torch.equal(kernel.infer(turned), kernel.infer(turned.contiguous()))
 
 
 def test_integers_that_are_not_aligned_in_memory_do_not_fault() -> None:
