@@ -381,6 +381,8 @@ def joined() -> Iterator[Ranks]:
 
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=JOIN_TIMEOUT)))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun's store on one machine outlives a restart of the ranks
+            store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
                                 rank=place.rank, world_size=place.world, timeout=SILENCE_TIMEOUT)
     except (RuntimeError, ValueError) as error:
