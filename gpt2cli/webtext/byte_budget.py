@@ -43,18 +43,21 @@ class ByteBudget:
         """Return bytes of a ticket; those who wait get them, the oldest first."""
         self.used -= size
         ticket.held -= size
-        if self._waiting:
+        if self._waiting and size:
             self._serve()
 
     def forget(self, ticket: Ticket) -> None:
         """Return all bytes of a ticket that is done."""
         self._tickets.pop(ticket, None)
-        self.give_back(ticket, ticket.held)
+        self.used -= ticket.held
+        ticket.held = 0
+        if self._waiting:
+            self._serve()  # even where nothing came back: another ticket may be the oldest now
 
     def _serve(self) -> None:
-        for ticket in [ticket for ticket in self._tickets if ticket in self._waiting]:
-            size, turn = self._waiting[ticket]
-            if turn.done():
+        for ticket in self._tickets:
+            size, turn = self._waiting.get(ticket, (0, None))
+            if turn is None or turn.done():
                 continue
             if not self.grant(ticket, size):
                 return

@@ -48,3 +48,18 @@ def test_who_gives_up_waiting_leaves_no_trace() -> None:
         assert third.waited > 0
 
     asyncio.run(run())
+
+
+def test_whoever_becomes_the_oldest_goes_on_though_nothing_came_back() -> None:
+    async def run() -> None:
+        budget = ByteBudget(100)
+        first, second, third = Ticket(budget), Ticket(budget), Ticket(budget)
+        assert first.take(0) and second.take(100) and not second.take(50) and not third.take(50)
+        waiting = asyncio.create_task(second.wait(50))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        first.release()
+        await asyncio.wait_for(waiting, 5)
+        assert second.held == 150
+
+    asyncio.run(run())
