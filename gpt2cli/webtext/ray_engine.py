@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from gpt2cli.webtext.engines import STOPPED
 from gpt2cli.webtext.finished_tasks import Finished, Task, perform
 
 _POLL_S = 0.2
+_CONNECT_S = 10.0
 _MOST_SHARES = 64
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -48,6 +50,8 @@ class RayEngine:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         own: dict[str, Any] = {"num_cpus": self._workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1",
                                "object_store_memory": 128 << 20}
+        if self._address is not None:
+            _check_reachable(self._address)
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         try:
             self._ray.init(address=self._address or "local", logging_level="error", log_to_driver=False,
@@ -102,6 +106,17 @@ class RayEngine:
         if isinstance(result, Exception):
             raise result
         return result
+
+
+def _check_reachable(address: str) -> None:
+    """Raise UsageFault for an address where nobody answers: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # auto, or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise UsageFault(f"no Ray cluster at {address}: {error}") from None
 
 
 def _perform(task: Task, place: Path, with_rejects: bool) -> tuple[Finished | Exception, list[str], list[str]]:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from in_process import gpt2_here
 from webtext.local_site import Site, serving
 
-from gpt2cli.errors import UsageFault
+from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import RecordWriter
 from gpt2cli.records.streams import open_output
 from gpt2cli.reporter import Silent
@@ -253,3 +254,25 @@ def test_on_a_ray_cluster_of_two_workers(tmp_path: Path) -> None:
             assert again[:2] == (documents, rejects) and len(site.log) == requests
             with pytest.raises(UsageFault, match="there is no"):
                 run([*paths, str(tmp_path / "absent")], config, engine)
+            Path(paths[0]).write_text("a,b\n1,2\n")
+            with pytest.raises(BadInput, match="none of the 2 lines"):
+                run(paths, config, engine)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere:port"])
+def test_where_no_cluster_is(gpt2_here: Callable[..., Any], tmp_path: Path, address: str) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'gpt2cli[ray]'")
+    (tmp_path / "links").write_text("http://e.com/\n")
+    command = ("webtext-scrape", tmp_path / "links", "--work", tmp_path / "w", "--ray-address", address)
+    refused = gpt2_here(*command, "--engine", "ray")
+    assert refused.returncode == 2 and f"no Ray cluster at {address}".encode() in refused.stderr
+    assert gpt2_here(*command).returncode == 2, "without --engine ray"
+    assert not (tmp_path / "w").exists()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt2cli.webtext.ray_engine import RayEngine
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageFault, match=r"gpt2cli\[ray\]"):
+        RayEngine(None, 1)
