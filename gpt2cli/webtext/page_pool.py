@@ -45,10 +45,14 @@ class PageText:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one page. `page_timeout_s`: seconds of CPU time, and ten times that by the clock; `page_memory`: bytes."""
+    """Of one page: `page_timeout_s`, seconds of CPU time and ten times that by the clock, and `page_memory`, bytes.
+
+    max_resident: bytes of memory beyond which a worker is replaced: parsers leak, and heaps fall to pieces.
+    """
 
     page_timeout_s: float = 20.0
     page_memory: int = 1 << 30
+    max_resident: int = 256 << 20
 
 
 class PagePool:
@@ -139,7 +143,7 @@ class _Worker:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gpt2cli.webtext.page_worker", extractor, str(limits.page_memory),
-             str(limits.page_timeout_s)],
+             str(limits.page_timeout_s), str(limits.max_resident)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
             env={**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
         )

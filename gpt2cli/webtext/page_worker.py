@@ -20,8 +20,6 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 TEXT, LAST_TEXT, ERROR = b"T", b"t", b"E"
-MAX_RESIDENT = 256 << 20
-"""Bytes of memory beyond which a worker is replaced: parsers leak, and heaps fall to pieces."""
 OUT_OF_MEMORY = b"out of memory"
 _COLLECT_EVERY = 64
 
@@ -57,7 +55,7 @@ def limit_time(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def serve(extractor: str, memory_bytes: int, page_seconds: float) -> None:
+def serve(extractor: str, memory_bytes: int, page_seconds: float, max_resident: int) -> None:
     """Answer requests until stdin ends, or until a page takes `page_seconds` of CPU time.
 
     CPU time, because what is kept should not depend on what else the machine does; the parent looks at the clock.
@@ -72,7 +70,7 @@ def serve(extractor: str, memory_bytes: int, page_seconds: float) -> None:
 
     text_of = page_text(extractor)
     text_of(b"<html><body><p>warm up</p></body></html>", None)
-    memory = _Memory(memory_bytes)
+    memory = _Memory(memory_bytes, max_resident)
     limit_memory(memory_bytes)
     _silence()
     _send(sink, b"")
@@ -115,11 +113,12 @@ def _silence() -> None:
 class _Memory:
     """Keeps the collector out of the way, and says what became of this process's memory."""
 
-    def __init__(self, allowed: int) -> None:
+    def __init__(self, allowed: int, max_resident: int) -> None:
         gc.collect()
         gc.freeze()  # what is imported by now stays; collections need not look at it again
         gc.disable()
         self._pages = 0
+        self._max_resident = max_resident
         self._full = _memory("VmSize") + allowed * 3 // 4
         self._trim: Callable[[int], int] | None = None
         with contextlib.suppress(OSError, AttributeError):
@@ -134,12 +133,12 @@ class _Memory:
         self._pages += 1
         if self._pages % _COLLECT_EVERY == 0:
             gc.collect()
-        if _memory("VmRSS") <= MAX_RESIDENT:
+        if _memory("VmRSS") <= self._max_resident:
             return False
         gc.collect()
         if self._trim is not None:
             self._trim(0)
-        return _memory("VmRSS") > MAX_RESIDENT
+        return _memory("VmRSS") > self._max_resident
 
 
 def _memory(name: str) -> int:
@@ -155,4 +154,4 @@ def _memory(name: str) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
