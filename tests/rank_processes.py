@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+# imported here once, so that no forked rank takes its seconds
+import torch._dynamo
 import torch.distributed.fsdp
+
+import gpt2cli.training.trainer  # noqa: F401
 
 PATIENCE_S = 240
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
