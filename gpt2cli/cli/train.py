@@ -233,12 +233,13 @@ def _noise_lines(config: TrainConfig) -> list[tuple[str, str]]:
 
 
 def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path, recompute: bool) -> None:
-    from gpt2cli.model.nll import HEAD_CHUNK
-    from gpt2cli.sizes import train_memory
+    from gpt2cli.tokens.order import BLOCK_TOKENS, BUFFER_BLOCKS
     from gpt2cli.training.checkpointing import checkpoint_path
+    from gpt2cli.training.peak_estimate import peak_memory
 
     shape = config.shape
-    memory = train_memory(shape, config.micro_batch, 4, HEAD_CHUNK)
+    held = min(shard_set.n_tokens("train"), BLOCK_TOKENS * BUFFER_BLOCKS) * (2 if config.n_vocab <= 1 << 16 else 4)
+    memory = peak_memory(config, held)
     flops = config.tokens * shape.train_flops_per_token()
     epochs = config.tokens / shard_set.n_tokens("train")
     lines = [
@@ -251,9 +252,10 @@ def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path, recom
                           f"{config.schedule} to {config.lr_floor:g}"),
         ("FLOP", f"{flops:.3e}: {shape.train_flops_per_token():.3e} a token = 6 (12 L d^2 + V d) + 6 L T d; "
                  f"6 N D = {6 * shape.n_params * config.tokens:.3e}"),
-        ("memory", f"about {memory.total / 2**30:.2f} GiB: parameters {memory.parameters / 2**30:.2f}, gradients "
-                   f"{memory.gradients / 2**30:.2f}, optimizer {memory.optimizer / 2**30:.2f}, activations "
-                   f"{memory.activations / 2**30:.2f}"),
+        ("memory", f"about {memory.total / 2**30:.2f} GiB at the peak: parameters {memory.parameters / 2**30:.2f}, "
+                   f"gradients {memory.gradients / 2**30:.2f}, optimizer {memory.optimizer / 2**30:.2f}, activations "
+                   f"{memory.activations / 2**30:.2f}, head {memory.head / 2**30:.2f}, program and data "
+                   f"{memory.process / 2**30:.2f}" + ("; less with activation checkpointing" if recompute else "")),
         ("dtype", config.dtype),
         *_noise_lines(config),
         ("writes", f"{directory}/run.json, metrics.jsonl, perf.jsonl, lock, manifest.json"),
