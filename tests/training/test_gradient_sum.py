@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rank_processes import on_ranks
 
 from gpt2cli.training import gradient_sum
 from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks, tree_sum
 from gpt2cli.training.ranks import Place, Ranks, joined
-from rank_processes import on_ranks
 
 SHAPES = ((3, 5), (1,), (40, 2), (7,))
 
