@@ -73,6 +73,10 @@ class BodyDecoder:
         del self._body[self._max_bytes :]
         return self._body
 
+    def discard(self) -> None:
+        """Free the bytes now: a failure's traceback would keep them until the garbage collector comes by."""
+        self._body, self._fed, self._decoder = bytearray(), b"", None
+
     def _inflate(self, room: int) -> None:
         assert self._decoder is not None
         try:

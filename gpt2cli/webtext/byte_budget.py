@@ -1,8 +1,8 @@
 """One budget of memory for all bodies in flight, so that a thousand hostile ones cannot exhaust the machine.
 
-Whoever wants more than is left waits, and stops reading meanwhile, which TCP passes on to the server. The oldest ticket
-never waits: one that holds bytes can always come to its end, so nobody waits for ever. At most the budget and one body
-more are held.
+Whoever wants more than is left waits, and stops reading meanwhile, which TCP passes on to the server. One ticket at a
+time may go beyond the budget: so some body always comes to its end, and at most the budget and one body more are held.
+When that one is done, the next is who waits with the most bytes, whose end will free the most.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ class ByteBudget:
         self.total = total
         self.used = 0
         self.peak = 0
-        self._tickets: dict[Ticket, None] = {}
+        self._ahead: Ticket | None = None
         self._waiting: dict[Ticket, tuple[int, asyncio.Future[None]]] = {}
 
     def grant(self, ticket: Ticket, size: int) -> bool:
-        """Take `size` bytes for a ticket if they are there, or if no older ticket holds or wants any."""
-        self._tickets.setdefault(ticket)
-        if self.used + size > self.total and next(iter(self._tickets)) is not ticket:
-            return False
+        """Take `size` bytes for a ticket if they are there, or if it is the one that may go beyond."""
+        if self.used + size > self.total:
+            if self._ahead is None:
+                self._ahead = ticket
+            elif self._ahead is not ticket:
+                return False
         self.used += size
         ticket.held += size
         self.peak = max(self.peak, self.used)
@@ -40,7 +42,7 @@ class ByteBudget:
             self._waiting.pop(ticket, None)
 
     def give_back(self, ticket: Ticket, size: int) -> None:
-        """Return bytes of a ticket; those who wait get them, the oldest first."""
+        """Return bytes of a ticket; those who wait get them."""
         self.used -= size
         ticket.held -= size
         if self._waiting and size:
@@ -48,20 +50,28 @@ class ByteBudget:
 
     def forget(self, ticket: Ticket) -> None:
         """Return all bytes of a ticket that is done."""
-        self._tickets.pop(ticket, None)
         self.used -= ticket.held
         ticket.held = 0
+        if self._ahead is ticket:
+            self._ahead = None
         if self._waiting:
-            self._serve()  # even where nothing came back: another ticket may be the oldest now
+            self._serve()
 
     def _serve(self) -> None:
-        for ticket in self._tickets:
-            size, turn = self._waiting.get(ticket, (0, None))
-            if turn is None or turn.done():
-                continue
-            if not self.grant(ticket, size):
+        if self._ahead is None:
+            first = max(self._waiting, key=lambda ticket: ticket.held)
+            self._hand(first)
+        for ticket in list(self._waiting):
+            if not self._hand(ticket):
                 return
+
+    def _hand(self, ticket: Ticket) -> bool:
+        size, turn = self._waiting[ticket]
+        if not turn.done() and not self.grant(ticket, size):
+            return False
+        if not turn.done():
             turn.set_result(None)
+        return True
 
 
 class Ticket:
@@ -82,8 +92,10 @@ class Ticket:
         """Take `size` bytes as soon as there are so many."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await self._budget.wait(self, size)
-        self.waited += loop.time() - began
+        try:
+            await self._budget.wait(self, size)
+        finally:
+            self.waited += loop.time() - began
 
     def give_back(self, size: int) -> None:
         """Return what was taken and not needed."""

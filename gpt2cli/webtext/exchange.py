@@ -62,22 +62,23 @@ async def exchange(session: aiohttp.ClientSession, url: URL, limits: ExchangeLim
                    keep_alive: bool) -> Response:
     """Return the answer to a GET of `url`, redirects not followed; a status other than 200 has an empty body.
 
-    The body's bytes are taken from the ticket's budget, and remain the caller's to release; waiting for them does not
-    count as time. keep_alive: whether the connection is wanted again. Raises FetchFault.
+    The body's bytes are taken from the ticket's budget, and remain the caller's to release; a timeout after waiting for
+    them is transient. keep_alive: whether the connection is wanted again. Raises FetchFault.
     """
     try:
-        async with asyncio.timeout(limits.timeout_s) as clock:
+        async with asyncio.timeout(limits.timeout_s):
             async with session.get(url, allow_redirects=False, headers=None if keep_alive else _CLOSE) as answer:
-                return await _read(answer, limits, ticket, clock, keep_alive)
+                return await _read(answer, limits, ticket, keep_alive)
     except FetchFault:
         raise
     except Exception as error:
         # A hostile server may drive the client library into any exception; the crawl goes on.
-        raise _classify(error) from None
+        fault = _classify(error)
+        fault.transient |= fault.outcome == "timeout" and ticket.waited > 0  # not the server's doing alone
+        raise fault from None
 
 
-async def _read(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket, clock: asyncio.Timeout,
-                keep_alive: bool) -> Response:
+async def _read(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket, keep_alive: bool) -> Response:
     headers: Headers = tuple(
         (key.decode("latin-1"), value.decode("utf-8", "replace")) for key, value in answer.raw_headers
     )
@@ -86,7 +87,7 @@ async def _read(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: 
     if answer.status == 200:
         if limits.page:
             _require_html(answer)
-        body = await _read_body(answer, limits, ticket, clock)
+        body = await _read_body(answer, limits, ticket)
     if not keep_alive or answer.status != 200:
         answer.close()  # nobody will read the rest of it
     return Response(str(answer.url), utc_now(), answer.status, answer.reason or "", headers, body,
@@ -97,28 +98,24 @@ def _connected(answer: aiohttp.ClientResponse) -> bool:
     return answer.connection is not None and answer.connection.transport is not None
 
 
-async def _read_body(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket, clock: asyncio.Timeout
-                     ) -> bytearray:
+async def _read_body(answer: aiohttp.ClientResponse, limits: ExchangeLimits, ticket: Ticket) -> bytearray:
     decoder = BodyDecoder(answer.headers.get("Content-Encoding"), limits.max_bytes)
     try:
         async for chunk in answer.content.iter_any():
             decoder.feed(chunk)
             while decoder.hungry:
                 if not ticket.take(_STEP):
-                    await _wait(ticket, clock)
+                    await ticket.wait(_STEP)
                 ticket.give_back(_STEP - decoder.step(_STEP))
+        return decoder.finish()
     except FetchFault as fault:
         if limits.page or fault.outcome != "too_big":
+            decoder.discard()
             raise
         return decoder.beginning()
-    return decoder.finish()
-
-
-async def _wait(ticket: Ticket, clock: asyncio.Timeout) -> None:
-    due, waited = clock.when(), ticket.waited
-    clock.reschedule(None)
-    await ticket.wait(_STEP)
-    clock.reschedule(None if due is None else due + ticket.waited - waited)
+    except BaseException:
+        decoder.discard()
+        raise
 
 
 def _require_html(answer: aiohttp.ClientResponse) -> None:

@@ -32,34 +32,21 @@ def test_one_body_larger_than_the_budget_comes_to_its_end() -> None:
     assert budget.peak == 5000
 
 
-def test_who_gives_up_waiting_leaves_no_trace() -> None:
+def test_one_goes_beyond_then_who_waits_with_most_and_who_gives_up_leaves_no_trace() -> None:
     async def run() -> None:
         budget = ByteBudget(100)
-        first, second, third = Ticket(budget), Ticket(budget), Ticket(budget)
-        assert first.take(100) and not second.take(50) and not third.take(50)
-        gone, waiting = (asyncio.create_task(one.wait(50)) for one in (second, third))
+        small, large, beyond, gone = (Ticket(budget) for _ in range(4))
+        assert small.take(10) and large.take(90) and beyond.take(50)
+        assert not small.take(50) and not large.take(50) and not gone.take(50)
+        tasks = [asyncio.create_task(one.wait(50)) for one in (gone, small, large)]
         await asyncio.sleep(0.01)
-        gone.cancel()
-        await asyncio.sleep(0)
-        second.release()
-        first.give_back(60)
-        await asyncio.wait_for(waiting, 5)
-        assert (first.held, second.held, third.held, budget.used) == (40, 0, 50, 90)
-        assert third.waited > 0
-
-    asyncio.run(run())
-
-
-def test_whoever_becomes_the_oldest_goes_on_though_nothing_came_back() -> None:
-    async def run() -> None:
-        budget = ByteBudget(100)
-        first, second, third = Ticket(budget), Ticket(budget), Ticket(budget)
-        assert first.take(0) and second.take(100) and not second.take(50) and not third.take(50)
-        waiting = asyncio.create_task(second.wait(50))
-        await asyncio.sleep(0.01)
-        assert not waiting.done()
-        first.release()
-        await asyncio.wait_for(waiting, 5)
-        assert second.held == 150
+        tasks[0].cancel()
+        beyond.release()
+        await asyncio.wait_for(tasks[2], 5)
+        assert (small.held, large.held, gone.held, budget.used) == (10, 140, 0, 150)
+        assert large.waited > 0 and not tasks[1].done()
+        large.release()
+        await asyncio.wait_for(tasks[1], 5)
+        assert (small.held, budget.used) == (60, 60)
 
     asyncio.run(run())
