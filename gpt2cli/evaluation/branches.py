@@ -89,8 +89,8 @@ def branched_states(model: GPT2, rows: Sequence[Row], prefix: Prefix | None, wan
 def _attend(attention: Attention, x_BTC: Tensor, mask_B1TS: Tensor | None, layer: int, prefix: Prefix | None) -> Tensor:
     """Return attention (B, T, C) to the prefix and, as the mask allows, the row, before its output projection."""
     B, T, C = x_BTC.shape
-    attend = attention_dtype(attention.c_attn.weight.dtype, x_BTC.device)
-    qkv_BT3C = attention.c_attn.infer(x_BTC).to(attend)
+    qkv_BT3C = attention.c_attn.infer(x_BTC)
+    qkv_BT3C = qkv_BT3C.to(attention_dtype(qkv_BT3C.dtype, x_BTC.device))
     qkv_BT3HD = qkv_BT3C.view(B, T, 3, attention.n_head, C // attention.n_head)
     q_BHTD, k_BHSD, v_BHSD = qkv_BT3HD.permute(2, 0, 3, 1, 4)
     if prefix is not None:

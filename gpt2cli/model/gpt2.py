@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2cli.model.document_mask import document_mask
-from gpt2cli.model.linear import linear
+from gpt2cli.model.linear import PackedLinear, linear
 from gpt2cli.sizes import ModelShape
 
 LAYER_NORM_EPS = 1e-5
@@ -92,15 +92,19 @@ class Block(nn.Module):
 
 
 class TokenTable(nn.Embedding):
-    """The token embedding and the head tied to it. mean_C: the mean row, if rows are stored less it (narrow.py)."""
+    """The token embedding and the head tied to it. mean_C: the mean row, if rows are stored less it (narrow.py).
+
+    head: for inference, the same matrix as a kernel likes it best.
+    """
 
     def __init__(self, n_vocab: int, width: int) -> None:
         super().__init__(n_vocab, width, _weight=torch.empty(n_vocab, width))
         self.mean_C: Tensor | None = None
+        self.head: PackedLinear | None = None
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., C)."""
-        logits = linear(x, self.weight)
+        logits = linear(x, self.weight) if self.head is None else self.head.infer(x)
         return logits if self.mean_C is None else logits + (x @ self.mean_C)[..., None]
 
 

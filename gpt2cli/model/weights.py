@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import torch
 from torch import Tensor
 
 from gpt2cli.errors import BadInput, IOFailure, UsageFault, os_sentence
-from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.gpt2 import GPT2, Block
 from gpt2cli.model.integer_linear import kernels_exist
+from gpt2cli.model.linear import PackedLinear, has_onednn
 from gpt2cli.model.narrow import narrowed
-from gpt2cli.model.quantised import Quantisation, widened
+from gpt2cli.model.quantised import PROJECTIONS, Quantisation, widened
 from gpt2cli.model.quantised_files import KEY, QUANTISED, integer_model, read_quantisation, read_quantised
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
@@ -126,7 +127,21 @@ def _with_parameters(tensors: dict[str, Tensor], shape: ModelShape, device: torc
         placed, mean_C = narrowed(tensors, dtype, device)
     model.load_state_dict(placed, assign=True)
     model.wte.mean_C = mean_C
+    if dtype == torch.bfloat16 and device.type == "cpu" and has_onednn(dtype):
+        _pack(model)
     return model
+
+
+@torch.no_grad()
+def _pack(model: GPT2) -> None:
+    """Lay the matrices out for inference alone: the network can then no longer be called, trained or saved."""
+    for module in model.h:
+        block = cast(Block, module)
+        for projection in PROJECTIONS:
+            owner, _, name = projection.partition(".")
+            plain = getattr(getattr(block, owner), name)
+            setattr(getattr(block, owner), name, PackedLinear(plain.weight.T, plain.bias))
+    model.wte.head = PackedLinear(model.wte.weight, None)
 
 
 def read_config(directory: Path) -> tuple[ModelShape, int]:
