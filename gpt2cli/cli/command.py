@@ -16,8 +16,7 @@ class Gpt2Command(click.Command):
 
     def __init__(self, *args: Any, many_ranks: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.silent = many_ranks and follows()
-        """Whether it runs as one rank of several, beside one that says what there is to say."""
+        self._many_ranks = many_ranks
         self.params += [
             click.Option(["--config"], type=click.Path(dir_okay=False), is_eager=True, expose_value=False,
                          callback=_read_config, metavar="FILE",
@@ -27,6 +26,11 @@ class Gpt2Command(click.Command):
             click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, is_eager=True, callback=_set_verbose,
                          help="Say every option's value and where it came from."),
         ]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it runs as one rank of several, beside one that says what there is to say."""
+        return self._many_ranks and follows()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option's variable is the prefix and its long name, whatever its parameter is called here."""
