@@ -5,7 +5,7 @@ Measured on two cores of a 2023 EPYC with AVX-512 and its bf16, ms for 768 x 3,0
     fp32   addmm on W stored [in, out]   0.35 / 1.8 / 16      oneDNN   0.73 / 1.1 / 11
     bf16   oneDNN, W packed              0.25 / 0.25 / 1.5    oneDNN on W as stored               0.3 / 0.35 / 1.6
     fp16   F.linear on W [out, in]       0.25 / 2.0 / 96      widened to fp32 for every product   0.5 / 1.1 / 16
-    int8   oneDNN, activations in 15 bits   0.13 / 0.3 / 3.8  _weight_int8pack_mm, in bf16       0.12 / 0.5 / 12
+    int8   oneDNN, in 15 bits, one core  0.13 / 0.3 / 3.8     _weight_int8pack_mm, one core       0.12 / 0.5 / 12
     int4   _weight_int4pack_mm_for_cpu   0.14 / 0.5 / 11
 
 One row is a matrix times a vector and bound by reading W, so the narrowest weights win there. No CPU of that age

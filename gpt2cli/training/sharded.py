@@ -9,6 +9,7 @@ All ranks of a group compute every micro-batch in step, since they communicate i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from gpt2cli.training.ranks import Place, Ranks
 from gpt2cli.training.tensor_parts import Part, part_of, split_blocks
 
 
-class Sharded(Ranks):
+class Sharded(Ranks, ABC):
     """What both ways have in common."""
 
     in_step = True
@@ -110,13 +111,13 @@ class Sharded(Ranks):
                 if key in ours:
                     yield theirs.get(key), (name, shapes[name], ours[key])
 
+    @abstractmethod
     def cut(self, name: str, full: Tensor) -> Tensor:
         """Return this rank's part of a whole tensor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def join(self, name: str, shape: torch.Size, part: Tensor) -> Tensor | None:
         """Return the whole tensor that `part` is this rank's part of, on the leader at least. A collective."""
-        raise NotImplementedError
 
     def clip(self, model: GPT2, limit: float) -> float:
         """Scale the gradient so that its norm is at most `limit`; return its norm before."""
@@ -132,9 +133,9 @@ class Sharded(Ranks):
                 gradient.mul_(factor)
         return norm
 
+    @abstractmethod
     def weight(self, name: str) -> float:
         """Return one over the number of ranks that hold an element of this parameter."""
-        raise NotImplementedError
 
 
 class FullySharded(Sharded):

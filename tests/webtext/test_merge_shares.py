@@ -133,6 +133,9 @@ def test_only_our_errors_escape(tmp_path_factory: pytest.TempPathFactory, files:
     for merged in (lambda: merged_links(paths, StepTally("merge"), Silent()),
                    *(lambda path=path: in_link_order(paths, path, StepTally("merge"), Silent()) for path in paths)):
         try:
-            list(merged())
-        except Gpt2Error:
-            pass
+            found = list(merged())
+        except Gpt2Error as error:
+            assert "\n" not in str(error) and str(error)
+        else:
+            assert len(found) <= sum(len(records) for records in files)
+            assert all("position" not in record for record in found)
