@@ -10,6 +10,7 @@ Shape suffixes: B batch, T positions, C width (n_embd), H heads, D head size, V 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -21,6 +22,8 @@ from gpt2cli.model.linear import PackedLinear, linear
 from gpt2cli.sizes import ModelShape
 
 LAYER_NORM_EPS = 1e-5
+PROJECTIONS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+"""The matrices of a block, by their names in it."""
 INIT_STD = 0.02
 INIT_STD_POSITIONS = 0.01
 
@@ -172,3 +175,12 @@ def _recomputed(block: nn.Module, x_BTC: Tensor, dropout: float, mask_B1TT: Tens
 
 def _drop(x: Tensor, dropout: float) -> Tensor:
     return F.dropout(x, dropout) if dropout else x
+
+
+def replace_projections(model: GPT2, make: Callable[[str, nn.Module], nn.Module]) -> None:
+    """Put make(name, projection) in the place of every block's matrices; a name is such as h.0.attn.c_attn."""
+    for layer, block in enumerate(model.h):
+        for path in PROJECTIONS:
+            part, _, name = path.partition(".")
+            owner = getattr(block, part)
+            setattr(owner, name, make(f"h.{layer}.{path}", getattr(owner, name)))

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.model.gpt2 import PROJECTIONS
 from gpt2cli.model.integer_linear import widen_int4
 from gpt2cli.sizes import ModelShape
 
 GROUPS = (32, 64, 128, 256)
 """Inputs that may share a scale in 4 bits: what the kernel takes."""
 _SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-PROJECTIONS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import safetensors
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.model.gpt2 import GPT2, Block
+from gpt2cli.model.gpt2 import GPT2, replace_projections
 from gpt2cli.model.integer_linear import Int4Linear, Int8Linear, Int8Table
-from gpt2cli.model.quantised import PROJECTIONS, Quantisation, as_config, layout
+from gpt2cli.model.quantised import Quantisation, as_config, layout
 from gpt2cli.records.checkpoint import read_json
 from gpt2cli.records.safetensors_layout import read_header
 from gpt2cli.sizes import ModelShape
@@ -78,14 +78,13 @@ def integer_model(tensors: dict[str, Tensor], shape: ModelShape, form: Quantisat
     """Return the network on a CPU with its matrices left in integers."""
     with torch.device("meta"):
         model = GPT2(shape)
-    for layer, module in enumerate(model.h):
-        for projection in PROJECTIONS:
-            name = f"h.{layer}.{projection}"
-            q, scale, bias = (tensors[f"{name}.{part}"] for part in ("q", "scale", "bias"))
-            kernel = Int8Linear(q, scale, bias) if form.group is None else Int4Linear(
-                q, scale, tensors[f"{name}.offset"], bias)
-            owner, _, attribute = projection.partition(".")
-            setattr(getattr(cast(Block, module), owner), attribute, kernel)
+
+    def kernel(name: str, _: nn.Module) -> nn.Module:
+        q, scale, bias = (tensors[f"{name}.{part}"] for part in ("q", "scale", "bias"))
+        return Int8Linear(q, scale, bias) if form.group is None else Int4Linear(
+            q, scale, tensors[f"{name}.offset"], bias)
+
+    replace_projections(model, kernel)
     model.wte = Int8Table(tensors["wte.q"], tensors["wte.scale"], tensors["wte.mean"])  # type: ignore[assignment]
     plain = {name: tensors[name] for name in model.state_dict()}
     plain["wpe.weight"] = plain["wpe.weight"] + tensors["wte.mean"]

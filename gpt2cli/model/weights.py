@@ -8,18 +8,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import safetensors
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt2cli.errors import BadInput, IOFailure, UsageFault, os_sentence
-from gpt2cli.model.gpt2 import GPT2, Block
+from gpt2cli.model.gpt2 import GPT2, Projection, replace_projections
 from gpt2cli.model.integer_linear import kernels_exist
 from gpt2cli.model.linear import PackedLinear, has_onednn
 from gpt2cli.model.narrow import narrowed
-from gpt2cli.model.quantised import PROJECTIONS, Quantisation, widened
+from gpt2cli.model.quantised import Quantisation, widened
 from gpt2cli.model.quantised_files import KEY, QUANTISED, integer_model, read_quantisation, read_quantised
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
@@ -135,12 +135,11 @@ def _with_parameters(tensors: dict[str, Tensor], shape: ModelShape, device: torc
 @torch.no_grad()
 def _pack(model: GPT2) -> None:
     """Lay the matrices out for inference alone: the network can then no longer be called, trained or saved."""
-    for module in model.h:
-        block = cast(Block, module)
-        for projection in PROJECTIONS:
-            owner, _, name = projection.partition(".")
-            plain = getattr(getattr(block, owner), name)
-            setattr(getattr(block, owner), name, PackedLinear(plain.weight.T, plain.bias))
+    def packed(name: str, plain: nn.Module) -> PackedLinear:
+        assert isinstance(plain, Projection)
+        return PackedLinear(plain.weight.T, plain.bias)
+
+    replace_projections(model, packed)
     model.wte.head = PackedLinear(model.wte.weight, None)
 
 
