@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +100,12 @@ def test_the_probe_takes_the_fastest_product_of_those_it_times(monkeypatch: pyte
 def test_memory_is_what_the_system_says() -> None:
     now = rss_bytes()
     assert now is not None
-    held = np.ones(32 << 20, dtype=np.uint8)
-    more = rss_bytes()
-    assert more is not None and held.nbytes * 0.9 < more - now < held.nbytes * 1.5
-    assert peak_rss_bytes() >= held.nbytes
+    n_bytes = 64 << 20
+    with mmap.mmap(-1, n_bytes) as held:  # straight from the system: malloc may hand out pages that are resident already
+        held.write(b"1" * n_bytes)
+        more = rss_bytes()
+        assert more is not None and n_bytes * 0.9 < more - now < n_bytes * 2.5  # the bytes written may be held too
+        assert peak_rss_bytes() >= n_bytes
 
 
 def test_validation_is_the_same_number_for_every_batch_size(shard_directory: Path) -> None:

@@ -27,7 +27,7 @@ def article(name: str) -> bytes:
 
 
 class Site(socketserver.ThreadingTCPServer):
-    """`log` holds (path, time of request, headers); `most_at_once` the largest number of open connections."""
+    """`log` holds (path, time of request, headers); `most_at_once` the largest number of connections owed an answer."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -62,6 +62,7 @@ class _Handler(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
+        self.counted = True
         with self.server.lock:
             self.server.open_now += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.open_now)
@@ -76,6 +77,12 @@ class _Handler(socketserver.BaseRequestHandler):
             time.sleep(self.server.delay_s)
             self.answer(path)
         finally:
+            self.count_no_more()
+
+    def count_no_more(self) -> None:
+        """Called before an answer's last byte: the client may then be back on a new connection before we close."""
+        if self.counted:
+            self.counted = False
             with self.server.lock:
                 self.server.open_now -= 1
 
@@ -83,6 +90,7 @@ class _Handler(socketserver.BaseRequestHandler):
         head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *extra]
         if kind:
             head.append(f"Content-Type: {kind}")
+        self.count_no_more()
         self.request.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
 
     def redirect(self, location: str) -> None:
