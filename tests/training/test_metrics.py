@@ -101,7 +101,7 @@ def test_memory_is_what_the_system_says() -> None:
     now = rss_bytes()
     assert now is not None
     n_bytes = 64 << 20
-    with mmap.mmap(-1, n_bytes) as held:  # straight from the system: malloc may hand out pages that are resident already
+    with mmap.mmap(-1, n_bytes) as held:  # from the system: malloc may give pages resident already
         held.write(b"1" * n_bytes)
         more = rss_bytes()
         assert more is not None and n_bytes * 0.9 < more - now < n_bytes * 2.5  # the bytes written may be held too
