@@ -103,7 +103,7 @@ def command(
     from gpt2cli.records.shard_set import load_shard_set
     from gpt2cli.training.config import TrainConfig, TrainOptions, named_shape
     from gpt2cli.training.initial_weights import find_initial_weights
-    from gpt2cli.training.ranks import joined
+    from gpt2cli.training.rendezvous import joined
     from gpt2cli.training.sharded import divided
 
     asked = TrainOptions(**options)

@@ -1,7 +1,6 @@
 """The processes that train one run together: who this one is, what they agree on, and how they all end when one does.
 
-torchrun starts them, or any launcher that sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Rank 0 leads:
-it alone writes and speaks. What the ranks say to each other beside tensors is JSON; nothing is pickled.
+Rank 0 leads: it alone writes and speaks. What the ranks say to each other beside tensors is JSON; nothing is pickled.
 
 Two channels: collectives, in which every rank takes part in the same order, and the launcher's key-value store, where
 one rank can leave word at any time: that it was asked to stop, or why it failed.
@@ -11,11 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -34,12 +30,9 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks
 from gpt2cli.training.optimizer import AdamW
+from gpt2cli.training.place import Place
 
 LEADER = 0
-JOIN_TIMEOUT = timedelta(minutes=5)
-"""How long the first to come wait for the others."""
-SILENCE_TIMEOUT = timedelta(minutes=60)
-"""How long a rank may keep the others waiting: as long as the leader needs to write a checkpoint, and more."""
 _POLL_SECONDS = 0.05
 _STOP, _FAULT, _LOST, _ENDED = "gpt2/stop", "gpt2/fault", "gpt2/lost", "gpt2/ended"
 _BY_STATUS: dict[int, type[Gpt2Error]] = {2: UsageFault, 65: BadInput, 74: IOFailure, 75: StoppedEarly}
@@ -47,42 +40,6 @@ _BY_STATUS: dict[int, type[Gpt2Error]] = {2: UsageFault, 65: BadInput, 74: IOFai
 
 class LostRank(StoppedEarly):
     """Another rank is gone; what this one holds is the state after the last whole step."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """One process among `world`: its rank in all, its number on its own machine."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-
-
-def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place:
-    """Return the place that a launcher gave this process, the only one where there was none.
-
-    Raises UsageFault when the launcher's variables are incomplete or contradict each other.
-    """
-    if "WORLD_SIZE" not in environment:
-        return Place()
-    world = _number(environment, "WORLD_SIZE", 1, 1 << 20)
-    rank = _number(environment, "RANK", 0, world - 1)
-    local = _number(environment, "LOCAL_RANK", 0, world - 1)
-    if world > 1:
-        _number(environment, "MASTER_PORT", 1, 65535)
-        if not environment.get("MASTER_ADDR"):
-            raise UsageFault("WORLD_SIZE is set and MASTER_ADDR is not; torchrun sets them all")
-    return Place(rank, world, local)
-
-
-def _number(environment: Mapping[str, str], name: str, low: int, high: int) -> int:
-    word = environment.get(name)
-    if word is None:
-        raise UsageFault(f"WORLD_SIZE is set and {name} is not; torchrun sets them all")
-    if not (word.isascii() and word.isdigit() and low <= int(word) <= high):
-        raise UsageFault(f"the variable {name} is {word[:40]!r}, not a number from {low} to {high}; torchrun sets it, "
-                         "and without WORLD_SIZE one process trains alone")
-    return int(word)
 
 
 class Ranks:
@@ -365,36 +322,3 @@ def _encode(rank: int, error: Exception) -> str:
 
 def _as_tensor(data: bytes) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
-
-
-@contextlib.contextmanager
-def joined() -> Iterator[Ranks]:
-    """Yield the ranks of this run, met over the network; alone, yield at once.
-
-    Raises UsageFault for a launcher's variables that make no sense, Gpt2Error when the others don't come.
-    """
-    place = place_from_environment()
-    if place.world == 1:
-        yield ALONE
-        return
-    import torch.distributed as dist
-
-    try:
-        store, _, _ = next(iter(dist.rendezvous("env://", timeout=JOIN_TIMEOUT)))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun's store on one machine outlives a restart of the ranks
-            store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
-                                rank=place.rank, world_size=place.world, timeout=SILENCE_TIMEOUT)
-    except (RuntimeError, ValueError) as error:
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise Gpt2Error(f"rank {place.rank} did not meet the other ranks at {where}: {str(error).splitlines()[0]}"
-                        ) from None
-    ranks = Ranks(place, store)
-    try:
-        yield ranks
-    except Exception as error:
-        if not isinstance(error, (LostRank, Interrupted)):
-            ranks.ended(IOFailure.status if isinstance(error, OSError) else int(getattr(error, "status", 1)))
-        raise
-    finally:
-        dist.destroy_process_group()

@@ -21,7 +21,8 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.gradient_sum import add_up_between_ranks
 from gpt2cli.training.optimizer import AdamW, held_here
-from gpt2cli.training.ranks import Place, Ranks
+from gpt2cli.training.place import Place
+from gpt2cli.training.ranks import Ranks
 from gpt2cli.training.tensor_parts import Part, part_of, split_blocks
 
 

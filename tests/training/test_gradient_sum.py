@@ -13,7 +13,9 @@ from rank_processes import on_ranks
 
 from gpt2cli.training import gradient_sum
 from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks, tree_sum
-from gpt2cli.training.ranks import Place, Ranks, joined
+from gpt2cli.training.place import Place
+from gpt2cli.training.ranks import Ranks
+from gpt2cli.training.rendezvous import joined
 
 SHAPES = ((3, 5), (1,), (40, 2), (7,))
 

@@ -14,8 +14,10 @@ import torch
 from rank_processes import free_port, launcher_variables, on_ranks, start_rank, store_that_outlives_ranks
 
 from gpt2cli.errors import BadInput, Gpt2Error, Interrupted, OthersFailed, UsageFault
-from gpt2cli.training import ranks as ranks_module
-from gpt2cli.training.ranks import ALONE, LostRank, Place, Ranks, joined, place_from_environment
+from gpt2cli.training import rendezvous
+from gpt2cli.training.place import Place, place_from_environment
+from gpt2cli.training.ranks import ALONE, LostRank, Ranks
+from gpt2cli.training.rendezvous import joined
 
 TORCHRUN = launcher_variables(1, 4, 29500)
 
@@ -197,7 +199,7 @@ def test_ranks_that_do_not_come_are_not_waited_for_for_ever(
 ) -> None:
     for name, value in launcher_variables(1, 2, free_port()).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(ranks_module, "JOIN_TIMEOUT", ranks_module.timedelta(seconds=1))
+    monkeypatch.setattr(rendezvous, "JOIN_TIMEOUT", rendezvous.timedelta(seconds=1))
     with pytest.raises(Gpt2Error, match=r"rank 1 did not meet the other ranks at 127.0.0.1:\d+: "), joined():
         pass
 
