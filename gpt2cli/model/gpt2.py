@@ -135,16 +135,23 @@ class GPT2(nn.Module):
 
         Raises ValueError when the positions pass n_ctx.
         """
+        return self.ln_f(self.through_blocks(self.embed(ids_BT), ids_BT))
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Return what the first block gets, (B, T, C), of ids (B, T). Raises as forward() does."""
         T = ids_BT.shape[1]
         if self.shape.n_ctx < T:
             raise ValueError(f"{T} positions do not fit a context of {self.shape.n_ctx}")
+        return _drop(self.wte(ids_BT) + self.wpe.weight[:T], self.dropout if self.training else 0.0)
+
+    def through_blocks(self, x_BTC: Tensor, ids_BT: Tensor) -> Tensor:
+        """Return what the last block gives, (B, T, C), of what the first gets; the ids (B, T) say where documents end."""
         dropout = self.dropout if self.training else 0.0
-        x_BTC = _drop(self.wte(ids_BT) + self.wpe.weight[:T], dropout)
         mask_B1TT = None if self.separator is None else document_mask(ids_BT, self.separator)
         recompute = self.recompute and torch.is_grad_enabled()
         for block in self.h:
             x_BTC = _recomputed(block, x_BTC, dropout, mask_B1TT) if recompute else block(x_BTC, dropout, mask_B1TT)
-        return self.ln_f(x_BTC)
+        return x_BTC
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., C)."""
