@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plot": ("study", "plot", "Draw metrics, fits and evaluations, as a file or in the terminal."),
     "overlap": ("study", "overlap", "How much of a test set stands in the training text."),
     "verify": ("study", "verify", "Check artefacts against their digests."),
+    "doctor": ("study", "doctor", "What this machine and installation can do, and what to fix."),
     "help": ("study", "help", "Show a man page."),
 }
 """Name -> (group in the help, module in gpt2cli.cli, one line). Modules are imported only when called."""

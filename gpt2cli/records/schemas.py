@@ -47,6 +47,7 @@ SCHEMAS = MappingProxyType(
                                       "generated_right_interval")),
         "gpt2.sample": (1, ("prompt", "text", "finish_reason")),
         "gpt2.verify": (1, ("path", "ok")),
+        "gpt2.doctor": (1, ("topic", "name", "value", "state", "advice")),
         "gpt2.shard-info": (1, ("path", "kind", "tokens", "documents", "text_bytes", "bytes", "dtype", "n_vocab", "eot",
                                 "tokenizer_sha256")),
         "gpt2.fit": (1, ("law", "parameters")),

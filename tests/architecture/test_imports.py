@@ -25,8 +25,9 @@ ARROWS = {
     "detection": GROUND | {"tokens", "model", "sampling", "evaluation"},
     "overlap": GROUND | {"tokens"},
     "interchange": GROUND | {"tokens", "model"},
+    "doctor": GROUND | {"tokens", "model", "training"},
     "cli": GROUND | {"tokens", "model", "webtext", "scaling", "sampling", "training", "evaluation", "detection",
-                   "quality", "overlap", "interchange"},
+                   "quality", "overlap", "interchange", "doctor"},
     "__main__": {"cli"},
 }
 """What each part may import besides itself."""
