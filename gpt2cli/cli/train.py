@@ -61,6 +61,10 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="Gradient norm limit; 0 for none.")
 @click.option("--dtype", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
               help="Matrix products; auto is bf16 where the hardware has it. Weights are fp32.")
+@click.option("--weights", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+              help="What the network holds; bf16 with fp32 masters in the optimizer: less memory, loss as in bf16.")
+@click.option("--moments", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+              help="What Adam's moments are kept in; bf16 is rounded by chance and halves them.")
 @device_option()
 @threads_option()
 @seed_option("Seed of the initial weights, the data order and dropout.")
@@ -69,7 +73,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="How much of the validation split to score.")
 @click.option("--noise-every", type=Count(0), metavar="STEPS",
               help="Measure the gradient noise at every STEPS-th step, for fit-scaling batch; default 0: never.")
-@click.option("--parallel", metavar="fsdp|tp=N",
+@click.option("--parallel", metavar="fsdp|tp=N|pp=N",
               help="Divide the model among the ranks of torchrun; default: each has all of it.")
 @click.option("--deterministic", is_flag=True,
               help="Sum gradients in one order, so that 1, 2, 4, 8 ... ranks give the same bits.")
@@ -102,9 +106,9 @@ def command(
     from gpt2cli.model.device import choose_device, use_threads
     from gpt2cli.records.shard_set import load_shard_set
     from gpt2cli.training.config import TrainConfig, TrainOptions, named_shape
+    from gpt2cli.training.divided import divided
     from gpt2cli.training.initial_weights import find_initial_weights
     from gpt2cli.training.rendezvous import joined
-    from gpt2cli.training.sharded import divided
 
     asked = TrainOptions(**options)
     with joined() as ranks:
@@ -155,7 +159,7 @@ def _resolve(
         found = read_run(directory)
         check_tokenizer(directory, found, shard_set)
         recorded = found["config"]
-        if asked.dtype == "auto":
+        if asked.dtype == "auto" and asked.weights == recorded.get("weights", "fp32"):
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))

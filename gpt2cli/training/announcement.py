@@ -19,9 +19,10 @@ def announce(
 ) -> None:
     """Time one micro-batch and say how long a step and those after `step` will take."""
     count = config.micro_batches
-    most = -(-count // ranks.replicas) + extra_micro_batches(config) / ranks.replicas
-    step_seconds = most * seconds_per_micro_batch(model, batches, config, step + 1)
-    where = f"{model.wpe.weight.device.type} by {ranks.world} ranks" if ranks.world > 1 else model.wpe.weight.device
+    most = ranks.times_one(-(-count // ranks.replicas)) + extra_micro_batches(config) / ranks.replicas
+    step_seconds = most * seconds_per_micro_batch(model, batches, config, step + 1, ranks)
+    device = next(model.parameters()).device
+    where = f"{device.type} by {ranks.world} ranks" if ranks.world > 1 else device
     reporter.note(
         f"{config.shape.n_params:,} parameters, {config.dtype} on {where}; a step of "
         f"{config.batch_tokens:,} tokens ({count} micro-batches of {config.micro_batch} sequences) takes about "

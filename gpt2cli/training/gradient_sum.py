@@ -48,6 +48,13 @@ def add_up_between_ranks(tensors: list[Tensor], group: Any = None) -> None:
         _put_back(flat, bucket)
 
 
+def add_up_between_pair(tensor: Tensor, partner: int) -> None:
+    """Replace a tensor by its sum with that of rank `partner`, which calls this too; both get the same bits."""
+    theirs = torch.empty_like(tensor)
+    _exchange(tensor.contiguous(), theirs, partner)
+    tensor += theirs
+
+
 def climb_between_ranks(tensors: list[Tensor], rank: int, world: int) -> None:
     """Replace each tensor, this rank's node of tree_sum(), by the tree's root. `world` is a power of two."""
     for bucket in _buckets(tensors):

@@ -18,7 +18,7 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.ranks import ALONE, Ranks
-from gpt2cli.training.step import micro_batch_gradient, seed_dropout
+from gpt2cli.training.step import one_gradient, seed_dropout
 
 SEQUENCES = 16
 """Sequences of a measured step, at most, whose own gradients are taken.
@@ -67,24 +67,26 @@ def sequence_norm_squared(
     after_sequence() says whether to stop, which raises Interrupted, on every rank if on one. scale: the factor of
     loss_scale.py, for fp16.
     """
-    mine = ranks.share(measured_sequences(config))
+    count = measured_sequences(config)
+    mine = ranks.alone_in(count)
     squares: dict[int, float] = {}
     fault: Interrupted | BadInput | OSError | None = None
     try:
-        if mine:
-            inputs, targets = batches.sequences(step, mine)
-        for row, number in enumerate(mine):
-            model.zero_grad(set_to_none=True)
-            # its own stream: the step's masks stay what they are without a measurement
-            seed_dropout(config, -step, number)
-            micro_batch_gradient(model, inputs[row : row + 1], targets[row : row + 1], config, config.n_ctx, scale)
-            squares[number] = _norm_squared([p.grad for p in model.parameters() if p.grad is not None])
-            if ranks.stop_asked(after_sequence()):
-                raise Interrupted
+        inputs, targets = _sequences(batches, step, mine, ranks)
+        with ranks.watched():
+            for row, number in enumerate(mine):
+                model.zero_grad(set_to_none=True)
+                # its own stream: the step's masks stay what they are without a measurement
+                seed_dropout(config, -step, number)
+                one = slice(row, row + 1)
+                one_gradient(model, inputs[one], targets[one], config, config.n_ctx, scale, ranks)
+                squares[number] = ranks.one_norm_squared(model)
+                if ranks.stop_asked(after_sequence()):
+                    raise Interrupted
     except (Interrupted, BadInput, OSError) as error:
         fault = error
     model.zero_grad(set_to_none=True)
-    in_order = ranks.settle(squares, measured_sequences(config), fault)
+    in_order = ranks.settle({number: squares.get(number, 0.0) for number in ranks.share(count)}, count, fault)
     return sum(in_order) / len(in_order) / scale**2
 
 
@@ -93,5 +95,13 @@ def measurement(config: TrainConfig, sequence_squared: float, batch_norm: float)
     return NoiseMeasurement(config.n_ctx, config.batch_tokens, sequence_squared, batch_norm**2)
 
 
-def _norm_squared(gradients: list[Tensor]) -> float:
-    return float(torch.nn.utils.get_total_norm(gradients)) ** 2
+def _sequences(batches: TrainingBatches, step: int, which: range, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """Return (inputs, targets) of sequences of a step, (B, T); raise on all ranks that compute together if on one."""
+    fault, rows = None, (torch.empty(0), torch.empty(0))
+    try:
+        if which:
+            rows = batches.sequences(step, which)
+    except (BadInput, OSError) as error:
+        fault = error
+    ranks.agree(fault)
+    return rows

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,7 +30,9 @@ from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.gradient_sum import add_up_between_ranks, climb_between_ranks
 from gpt2cli.training.optimizer import AdamW
+from gpt2cli.training.pipeline import Pipeline
 from gpt2cli.training.place import Place
+from gpt2cli.training.precision import total_norm
 
 LEADER = 0
 _POLL_SECONDS = 0.05
@@ -45,11 +47,13 @@ class LostRank(StoppedEarly):
 class Ranks:
     """This process among those of one run, each with the whole model and a share of the micro-batches.
 
-    One that is alone has no process group, and every method is then free. sharded.py has ranks that share the model.
+    One that is alone has no process group, and every method is then free. divided.py has ranks that share the model.
     """
 
     in_step = False
     """Whether the ranks communicate inside a micro-batch, so that each has to do what the others do."""
+    pipeline: Pipeline | None = None
+    """What micro-batches go through, where this rank has only one stage of the model."""
 
     def __init__(self, place: Place | None = None, store: Any = None) -> None:
         place = place or Place()
@@ -179,7 +183,7 @@ class Ranks:
         self.copy_from_leader([parameter.data for parameter in model.parameters()])
         if not self.leader:
             optimizer.restore_zeros(updates)
-        self.copy_from_leader([moment for _, moment in optimizer.named_moments()])
+        self.copy_from_leader(list(optimizer.state()))
 
     def collect(self, model: GPT2, optimizer: AdamW, config: TrainConfig) -> tuple[GPT2, AdamW] | None:
         """Return the whole model and optimizer on the leader, to write a checkpoint from."""
@@ -197,7 +201,38 @@ class Ranks:
 
     def clip(self, model: GPT2, limit: float) -> float:
         """Scale the gradient so that its norm is at most `limit`; return its norm before."""
-        return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=None))
+        norm = total_norm(gradients_of(model).values())
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+        return float(norm)
+
+    def hidden_states(
+        self, inputs: Iterable[Tensor], compute: Callable[[Tensor], Tensor], stopping: Callable[[], bool]
+    ) -> Iterator[Tensor | None]:
+        """Yield compute(each) of `inputs` (B, T), or None where only another rank gets it.
+
+        Raises Interrupted, on this rank at least, when stopping() says so on any.
+        """
+        for each in inputs:
+            if self.stop_asked(stopping()):
+                raise Interrupted
+            yield compute(each)
+
+    def times_one(self, count: int) -> float:
+        """Return how many times as long as one micro-batch alone so many take, one after the other."""
+        return count
+
+    def alone_in(self, count: int) -> range:
+        """Return in which of `count` gradients, each of one sequence and nothing else, this rank takes part."""
+        return self.share(count)
+
+    def one_norm_squared(self, model: GPT2) -> float:
+        """Return the squared norm of such a gradient, which is in the parameters."""
+        return float(total_norm(gradients_of(model).values())) ** 2
+
+    def squared_norms(self, tensors: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the squared norms of tensors by their parameters' names, of which every rank gives what it has."""
+        return {name: float(torch.linalg.vector_norm(tensor, dtype=torch.float32)) ** 2
+                for name, tensor in tensors.items()}
 
     def after_evaluation(self, model: GPT2) -> None:
         """Let go of what only computing without gradients left."""
@@ -310,6 +345,11 @@ class Ranks:
 
 ALONE = Ranks()
 """The ranks of a run of one process."""
+
+
+def gradients_of(model: GPT2) -> dict[str, Tensor]:
+    """Return the gradients that there are, by their parameters' names."""
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 def _encode(rank: int, error: Exception) -> str:

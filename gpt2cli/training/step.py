@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.gradient_sum import tree_sum
 from gpt2cli.training.precision import autocast
-from gpt2cli.training.ranks import ALONE, Ranks
+from gpt2cli.training.ranks import ALONE, Ranks, gradients_of
 
 _DROPOUT_STREAM = 0x5DEECE66D
 _MICRO_BATCH_STREAM = 0x9E3779B97F4A7C15 >> 20
@@ -31,11 +31,22 @@ def micro_batch_gradient(
     The loss is the sum over `count`, the tokens of the whole batch, so micro-batches of any size add up to its mean.
     scale: a factor of the gradient (loss_scale.py), which clip_gradient() takes out again.
     """
-    with autocast(inputs.device, config.dtype):
+    with autocast(inputs.device, config.dtype, model.wte.weight.dtype):
         hidden = model(inputs)
     nll = sum_nll(hidden.flatten(0, 1), model.wte.weight, targets.flatten(), DTYPES[config.dtype])
     (nll / (count / scale)).backward()
     return nll.detach()
+
+
+def one_gradient(
+    model: GPT2, inputs: torch.Tensor, targets: torch.Tensor, config: TrainConfig, count: int, scale: float,
+    ranks: Ranks,
+) -> None:
+    """Add the gradient of one micro-batch as micro_batch_gradient() does, through all stages if there are several."""
+    if ranks.pipeline is None:
+        micro_batch_gradient(model, inputs, targets, config, count, scale)
+    else:
+        ranks.pipeline.one_gradient(inputs, targets, count, scale)
 
 
 def seed_dropout(config: TrainConfig, step: int, number: int) -> None:
@@ -79,7 +90,13 @@ def batch_gradient(
     model.zero_grad(set_to_none=True)
     try:
         with ranks.watched():
-            gradient, fault = _own_sum(model, config, ranks, add_next), None
+            if ranks.pipeline is None:
+                gradient = _own_sum(model, config, ranks, add_next)
+            else:
+                found = ranks.pipeline.gradient(_all_rows(micro_batches, ranks), scale, after_micro_batch)
+                nlls = dict(zip(ranks.share(config.micro_batches), found, strict=False))  # none where no loss is
+                gradient = list(gradients_of(model).values())
+        fault = None
     except (Interrupted, BadInput, OSError) as error:
         gradient, fault = [], error
     try:
@@ -109,6 +126,17 @@ def _own_sum(model: GPT2, config: TrainConfig, ranks: Ranks, add_next: Callable[
     return gradient
 
 
+def _all_rows(micro_batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks) -> list[tuple[Tensor, Tensor]]:
+    """Return all micro-batches of this rank; raise on all ranks if there is a fault on one."""
+    rows, unread = [], None
+    try:
+        rows = list(micro_batches)
+    except (BadInput, OSError) as error:
+        unread = error
+    ranks.agree(unread)
+    return rows
+
+
 def clip_gradient(model: GPT2, clip: float, scale: float = 1.0, ranks: Ranks = ALONE) -> float:
     """Divide the gradient by `scale`, clip it to norm `clip` (0: don't), return its norm before clipping.
 
@@ -121,11 +149,13 @@ def clip_gradient(model: GPT2, clip: float, scale: float = 1.0, ranks: Ranks = A
     return ranks.clip(model, clip if clip > 0 else math.inf)
 
 
-def seconds_per_micro_batch(model: GPT2, batches: TrainingBatches, config: TrainConfig, step: int) -> float:
+def seconds_per_micro_batch(
+    model: GPT2, batches: TrainingBatches, config: TrainConfig, step: int, ranks: Ranks = ALONE
+) -> float:
     """Time one micro-batch of `step`, forward and backward, and forget its gradient. Seconds."""
     inputs, targets = next(batches.micro_batches(step))
     start = time.perf_counter()
-    micro_batch_gradient(model, inputs, targets, config, config.batch_tokens)
+    one_gradient(model, inputs, targets, config, config.batch_tokens, 1.0, ranks)
     if inputs.device.type == "cuda":
         torch.cuda.synchronize()
     model.zero_grad(set_to_none=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2cli.model.gpt2 import GPT2, Projection
+from gpt2cli.model.gpt2 import GPT2, Block, Projection
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,12 @@ def split_blocks(model: GPT2, width: int, group: Any) -> None:
     """Replace the matrices of every block by one rank's part of them, uninitialised, on the model's device."""
     C = model.shape.n_embd
     for block in model.h:
-        block.attn.c_attn = _SplitByOutputs(C, 3 * C // width, group)  # type: ignore[union-attr]
-        block.attn.c_proj = _SplitByInputs(C // width, C, group)  # type: ignore[union-attr]
-        block.mlp.c_fc = _SplitByOutputs(C, 4 * C // width, group)  # type: ignore[union-attr]
-        block.mlp.c_proj = _SplitByInputs(4 * C // width, C, group)  # type: ignore[union-attr]
+        if not isinstance(block, Block):  # another stage's
+            continue
+        block.attn.c_attn = _SplitByOutputs(C, 3 * C // width, group)
+        block.attn.c_proj = _SplitByInputs(C // width, C, group)
+        block.mlp.c_fc = _SplitByOutputs(C, 4 * C // width, group)
+        block.mlp.c_proj = _SplitByInputs(4 * C // width, C, group)
 
 
 class _SplitByOutputs(Projection):

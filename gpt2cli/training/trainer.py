@@ -54,6 +54,7 @@ from gpt2cli.training.noise_scale import (
 )
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.plan import TrainPlan, TrainSummary, open_run
+from gpt2cli.training.precision import prepare
 from gpt2cli.training.ranks import LostRank
 from gpt2cli.training.retention import let_go, remove, step_of
 from gpt2cli.training.run_log import RunLog, UnwrittenLog
@@ -109,6 +110,7 @@ class _Run:
             self.validation = ValidationSet(tokens, n_ctx=config.n_ctx, limit=config.eval_tokens,
                                             token_bytes=token_bytes)
         self.model = self.ranks.build(config, plan.device)
+        prepare(self.model, config)
         self.model.separator = plan.vocabulary.eot if config.doc_mask else None
         self.model.recompute = plan.recompute
         self.optimizer = AdamW(self.model, config)
@@ -151,9 +153,9 @@ class _Run:
         branch = self.plan.branch
         if branch is None:
             if self.plan.initial is None:
-                model.initialise(self.config.seed)
+                optimizer.take_weights(model.initial_weights(self.config.seed))
             else:
-                model.load_state_dict(self.plan.initial.read(self.config.shape))
+                optimizer.take_weights(self.plan.initial.read(self.config.shape).items())
             optimizer.restore({}, 0)
             return None
         trunk = read_checkpoint(branch.checkpoint, model, optimizer)
@@ -213,7 +215,7 @@ class _Run:
             return self._meet(spike, batch)
         self.spikes.accept(loss, grad_norm)
         self.loss_scale.accept()
-        before = weights_before(self.model) if layers else {}
+        before = weights_before(self.model, self.optimizer) if layers else {}
         self.optimizer.step(lr)
         self.model.zero_grad(set_to_none=True)  # an evaluation or a checkpoint needs the room
         seconds = time.perf_counter() - start
@@ -222,7 +224,8 @@ class _Run:
         self.log.metrics("gpt2.step", step, {"loss_nats": loss, "lr": lr, "lr_phase": phase, "grad_norm": grad_norm,
                                              **noise})
         if layers:
-            self.log.metrics("gpt2.layers", step, {"layers": layer_fields(self.model, before, self.layer_gradients)})
+            fields = layer_fields(self.model, self.optimizer, before, self.layer_gradients, self.ranks)
+            self.log.metrics("gpt2.layers", step, {"layers": fields})
         speed = speed_fields(config, seconds, self.gemm_flops_per_second)
         self.log.perf(step, speed)
         self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
@@ -239,7 +242,7 @@ class _Run:
             self.first_bad: int | None = None
             loss = batch_gradient(self.model, self.batches, batch, self.config, self._inside_step,
                                   self.loss_scale.value, self.ranks)
-            self.layer_gradients = gradient_norms(self.model, self.loss_scale.value) if layers else {}
+            self.layer_gradients = gradient_norms(self.model, self.loss_scale.value, self.ranks) if layers else {}
             grad_norm = clip_gradient(self.model, self.config.clip, self.loss_scale.value, self.ranks)
             if math.isfinite(grad_norm) or not math.isfinite(loss) or not self.loss_scale.lower():
                 return loss, grad_norm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -53,7 +54,7 @@ def _score(
     nlls: dict[int, float],
 ) -> None:
     """Put the summed nll of every window of this rank's share of `groups` into `nlls`, by the window's number."""
-    device = model.wte.weight.device
+    device = next(model.parameters()).device
     mine = ranks.rounds(len(groups))
     first_rows = list(accumulate((len(targets) for _, targets in groups), initial=0))
     weight: Tensor | None = None
@@ -61,21 +62,27 @@ def _score(
     model.eval()
     try:
         with torch.no_grad():
-            for done, number in enumerate(mine, 1):
-                if ranks.stop_asked(reporter.stopping()):
-                    raise Interrupted
-                inputs, targets = groups[number]
-                with autocast(device, dtype):
-                    hidden = model(inputs.to(device))
+            inputs = (groups[number][0].to(device) for number in mine)
+            all_hidden = ranks.hidden_states(inputs, partial(_hidden, model, dtype), reporter.stopping)
+            for done, (number, hidden) in enumerate(zip(mine, all_hidden, strict=True), 1):
+                reporter.progress(done, len(mine), "validation batches")
+                if hidden is None:
+                    continue
                 if weight is None:  # which a sharded model has only once it computes
                     weight = model.wte.weight.to(DTYPES[dtype])
-                nll = token_nll(hidden.flatten(0, 1).to(weight.dtype), weight, targets.to(device).flatten())
+                targets = groups[number][1].to(device)
+                nll = token_nll(hidden.flatten(0, 1).to(weight.dtype), weight, targets.flatten())
                 for row, total in enumerate(nll.view(targets.shape).double().sum(1), first_rows[number]):
                     nlls[row] = float(total)
-                reporter.progress(done, len(mine), "validation batches")
     finally:
         model.train(was_training)
         ranks.after_evaluation(model)
+
+
+def _hidden(model: GPT2, dtype: str, inputs_BT: Tensor) -> Tensor:
+    with autocast(inputs_BT.device, dtype, model.wte.weight.dtype):
+        hidden_BTC: Tensor = model(inputs_BT)
+    return hidden_BTC
 
 
 def _standard_error(sums: list[tuple[float, int]], mean: float, count: int) -> float | None:
