@@ -24,6 +24,7 @@ WINDOW_LOG = 31
 XZ_MEMORY = 2 << 30
 """Bytes that an xz decoder may take; dictionaries of 1.5 GiB are the format's largest."""
 _CHUNK = 1 << 18
+_PACKED_CHUNK = 1 << 15  # what is behind the end of a member is copied: WARC files have a member for each record
 
 
 class _Gunzip:
@@ -135,7 +136,7 @@ class _Members(io.RawIOBase):
             raise BadInput(f"{self._name} is damaged before byte {self._offset}: {error}") from None
 
     def _read(self) -> bool:
-        more = self._source.read(_CHUNK)
+        more = self._source.read(_PACKED_CHUNK)
         self._held += more
         self._offset += len(more)
         return bool(more)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -32,6 +34,7 @@ _START_LIMIT_S = 300.0
 _CLOCK_LIMIT = 10
 """Times its limit of CPU time that a page may take by the clock, as on a machine with much else to do."""
 _MAX_REPLY = 1 << 30
+_PIPE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class _Worker:
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        _widen(self._in)
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
 
@@ -165,7 +169,9 @@ class _Worker:
         """Return the worker's answer, or an error when it took too long or died; and whether it can be asked again."""
         deadline = time.monotonic() + _CLOCK_LIMIT * timeout_s
         try:
-            self._send(frame((page.charset or "").encode("utf-8", "replace")) + frame(page.body), deadline)
+            charset = frame((page.charset or "").encode("utf-8", "replace"))
+            self._send(charset + struct.pack(">I", len(page.body)), deadline)
+            self._send(page.body, deadline)  # apart, for it need not be copied
             (length,) = struct.unpack(">I", self._receive(4, deadline))
             reply = self._receive(min(length, _MAX_REPLY), deadline)
         except TimeoutError:
@@ -186,7 +192,7 @@ class _Worker:
         view = memoryview(data)
         while view:
             self._wait(self._in, select.POLLOUT, deadline)
-            view = view[os.write(self._in, view[: 1 << 16]):]
+            view = view[os.write(self._in, view):]
 
     def _receive(self, size: int, deadline: float) -> bytes:
         data = bytearray()
@@ -204,3 +210,9 @@ class _Worker:
         poller.register(descriptor, event)
         if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold most pages whole, where the system can: each filling is a switch between processes."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)

@@ -28,7 +28,10 @@ def page_text(name: str) -> Callable[[bytes, str | None], str]:
     text_of = _extractor(name)
 
     def text(body: bytes, http_charset: str | None) -> str:
-        html = _XML_DECLARATION.sub("", decode_page(body, http_charset).replace("\x00", ""))
+        html = decode_page(body, http_charset)
+        if b"\x00" in body:
+            html = html.replace("\x00", "")
+        html = _XML_DECLARATION.sub("", html)
         return text_of(html).strip() if html.strip() else ""
 
     return text

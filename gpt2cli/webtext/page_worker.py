@@ -44,7 +44,7 @@ def limit_memory(more_bytes: int) -> None:
     try:
         import resource
 
-        limit = _memory("VmSize") + more_bytes
+        limit = _memory(b"VmSize")[0] + more_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     except (ImportError, ValueError, OSError):
         pass  # macOS refuses; the time limit still holds
@@ -78,9 +78,10 @@ def serve(extractor: str, memory_bytes: int, page_seconds: float, max_resident: 
         limit_time(page_seconds)
         reply = _reply(text_of, body, charset.decode("utf-8", "replace") or None)
         del body
-        if memory.ran_out():
+        peak, resident = _memory(b"VmPeak", b"VmRSS")
+        if memory.ran_out(peak):
             reply = ERROR + OUT_OF_MEMORY
-        elif reply.startswith(TEXT) and memory.grown():
+        elif reply.startswith(TEXT) and memory.grown(resident):
             reply = LAST_TEXT + reply[1:]
         limit_time(0)
         _send(sink, reply)
@@ -119,38 +120,39 @@ class _Memory:
         gc.disable()
         self._pages = 0
         self._max_resident = max_resident
-        self._full = _memory("VmSize") + allowed * 3 // 4
+        self._full = _memory(b"VmSize")[0] + allowed * 3 // 4
         self._trim: Callable[[int], int] | None = None
         with contextlib.suppress(OSError, AttributeError):
             self._trim = ctypes.CDLL(None).malloc_trim
 
-    def ran_out(self) -> bool:
+    def ran_out(self, peak: int) -> bool:
         """Whether a page came near the limit. Extractors take a failed allocation for a page without text."""
-        return _memory("VmPeak") > self._full
+        return peak > self._full
 
-    def grown(self) -> bool:
+    def grown(self, resident: int) -> bool:
         """Count a page; return whether the process has become so large that another should take its place."""
         self._pages += 1
         if self._pages % _COLLECT_EVERY == 0:
             gc.collect()
-        if _memory("VmRSS") <= self._max_resident:
+        if resident <= self._max_resident:
             return False
         gc.collect()
         if self._trim is not None:
             self._trim(0)
-        return _memory("VmRSS") > self._max_resident
+        return _memory(b"VmRSS")[0] > self._max_resident
 
 
-def _memory(name: str) -> int:
-    """Return a measure of this process's memory in bytes (proc(5), status); 0 where the system does not say."""
+def _memory(*names: bytes) -> list[int]:
+    """Return measures of this process's memory in bytes (proc(5), status); 0 where the system does not say."""
     try:
-        with open("/proc/self/status", "rb") as file:
-            for line in file:
-                if line.startswith(name.encode() + b":"):
-                    return int(line.split()[1]) << 10
+        status = os.open("/proc/self/status", os.O_RDONLY)
+        try:
+            text = os.read(status, 1 << 14)
+        finally:
+            os.close(status)
+        return [int(text.partition(name + b":")[2].split(None, 1)[0]) << 10 for name in names]
     except (OSError, ValueError, IndexError):
-        pass
-    return 0
+        return [0] * len(names)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, RecordWriter, read_records
 from gpt2cli.reporter import Reporter
-from gpt2cli.webtext.judge_links import Link, LinkConfig, links_of_share
-from gpt2cli.webtext.links import link_records
 from gpt2cli.webtext.shards import EVERYTHING, Share
 from gpt2cli.webtext.tally import StepTally
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from gpt2cli.webtext.dedup import DedupConfig
     from gpt2cli.webtext.extract import ExtractConfig
     from gpt2cli.webtext.fetch import FetchConfig
+    from gpt2cli.webtext.judge_links import Link, LinkConfig
     from gpt2cli.webtext.rule_set import RuleSet
 
 Paths = Sequence[str | os.PathLike[str]]
@@ -39,6 +38,8 @@ class Steps:
 
     def link_lines(self, paths: Paths, config: LinkConfig, jobs: int) -> Iterator[bytes]:
         """Yield the same links as lines of gpt2.link/1."""
+        from gpt2cli.webtext.links import link_records
+
         tally = self.new_tally("links")
         yield from link_records(paths, config, tally, self._reporter, jobs)
         self._reporter.note(tally.line())
@@ -97,6 +98,8 @@ class Steps:
 
     def read_links(self, paths: Paths, share: Share = EVERYTHING) -> Iterator[Link]:
         """Yield the links of gpt2.link/1 records that are in a share of the hosts."""
+        from gpt2cli.webtext.judge_links import links_of_share
+
         yield from links_of_share(self.records(paths, "gpt2.link"), share)
 
     def new_tally(self, step: str) -> StepTally:

@@ -27,7 +27,10 @@ def article(name: str) -> bytes:
 
 
 class Site(socketserver.ThreadingTCPServer):
-    """`log` holds (path, time of request, headers); `most_at_once` the largest number of connections owed an answer."""
+    """`log` holds (path, time of request, headers); `most_at_once` the largest number of connections owed an answer.
+
+    together: requests (of robots.txt none) that must be owed an answer at once before any gets one, for a minute.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -42,6 +45,8 @@ class Site(socketserver.ThreadingTCPServer):
         self.open_now = 0
         self.most_at_once = 0
         self.lock = threading.Lock()
+        self.together = 0
+        self.met = threading.Event()
 
     @property
     def port(self) -> int:
@@ -75,6 +80,10 @@ class _Handler(socketserver.BaseRequestHandler):
                     headers[key.lower()] = value.strip()
             self.server.log.append((path, time.monotonic(), headers))
             time.sleep(self.server.delay_s)
+            if self.server.together and path != "/robots.txt":
+                if self.server.open_now >= self.server.together:
+                    self.server.met.set()
+                self.server.met.wait(60)
             self.answer(path)
         finally:
             self.count_no_more()
@@ -156,7 +165,7 @@ class _Handler(socketserver.BaseRequestHandler):
             time.sleep(0.05)
 
     def do_silent(self, path: str) -> None:
-        self.request.settimeout(10)
+        self.request.settimeout(60)
         self.request.recv(1)
 
     def do_huge_headers(self, path: str) -> None:

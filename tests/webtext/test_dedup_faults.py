@@ -64,6 +64,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(kept_state: bool, 
         os.kill(child, signal.SIGKILL)
         killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         kills += killed
+        calm_s *= 1 if killed else 0.7  # the machine was busier when it was measured
         finished = finished or not killed
         assert (tmp_path / "torn").exists() == finished
     assert kills >= 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,13 +60,11 @@ def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_crawl_of_the_demo(tmp_path: Path, shell_environment: dict[str, str],
                                bash: Callable[..., Any]) -> None:
-    began = time.monotonic()
     result = bash(
         f"{sys.executable} {SCRIPT} --dump RS_2017-10.zst --port-file port -- "
         "gpt2 webtext-scrape RS_2017-10.zst --work webtext --allow-net 127.0.0.0/8 --host-gap 0 "
         "-o crawl.jsonl.zst --rejects rejects.jsonl", tmp_path)
     assert result.returncode == 0, result.stderr.decode()
-    assert time.monotonic() - began < 60
     documents = [json.loads(line) for line in decompress(tmp_path / "crawl.jsonl.zst").splitlines()]
     texts = [document["text"] for document in documents]
     assert len(documents) > 130

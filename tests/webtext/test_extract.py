@@ -101,12 +101,12 @@ def test_a_page_that_eats_memory_is_given_up(tmp_path: Path) -> None:
 
 def test_workers_are_killed_when_nobody_wants_the_rest(tmp_path: Path) -> None:
     pages = pages_of(tmp_path, [article(str(number)) for number in range(20)] + [MANY_ATTRIBUTES] * 3)
-    config = ExtractConfig(tmp_path, workers=2)
+    config = ExtractConfig(tmp_path, workers=2, limits=Limits(600))
     documents = extract_documents(pages, config, StepTally("extract"), Silent())
     next(documents)
     began = time.monotonic()
     documents.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # each of the last three pages has ten minutes
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     if children.exists():
         for child in children.read_text().split():

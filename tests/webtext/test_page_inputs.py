@@ -283,7 +283,10 @@ def test_kill_nine_at_twenty_times(gpt2: Run, gpt2_popen: Run, tmp_path: Path) -
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(draw.uniform(0.3, 1.0) * whole)
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        if process.wait() == -signal.SIGKILL:
+            killed += 1
+        else:
+            whole *= 0.7  # the machine was busier when it was measured
         assert not out.exists() or out.read_bytes() == calm
     assert killed >= 5
     gpt2(*command, "-f", "-o", out, check=True)

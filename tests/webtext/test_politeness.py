@@ -54,7 +54,7 @@ def test_retry_after_is_obeyed_by_all_requests_to_the_host_and_clamped(tmp_path:
         assert second - first >= 1
         assert not any(first < when < second for _, when, _ in site.log)
         first, second = times_of(site, "/busy/1/3600")
-        assert 1.5 <= second - first < 5
+        assert 1.5 <= second - first < 60
 
 
 def test_a_server_that_stays_busy_is_left_alone_ever_longer(tmp_path: Path) -> None:
@@ -99,7 +99,8 @@ def test_one_answer_closes_the_breaker(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_requests_at_an_address(tmp_path: Path, names: None) -> None:
-    with serving(delay_s=0.05) as site:
+    with serving(delay_s=0.02) as site:
+        site.together = 3
         urls = [site.url(f"/{n}", f"host-{n}.test") for n in range(30)]
         pages = fetch(tmp_path, site, *urls, concurrency=30, per_address=3, guard=LOOPBACK)
         assert [page["outcome"] for page in pages] == ["ok"] * 30

@@ -39,7 +39,7 @@ def test_the_lines_kept_judge_as_all_do(lines: list[str]) -> None:
 def test_hostile_files_cost_little(body: bytes) -> None:
     began = time.process_time()
     parse_rules(relevant_lines(body)).refuses("http://e.com/" + "ab" * 1000)
-    assert time.process_time() - began < 3  # the product of agents and rules would be minutes
+    assert time.process_time() - began < 20  # the product of agents and rules would be minutes
 
 
 def test_the_cache_forgets_the_oldest_and_what_is_too_old() -> None:

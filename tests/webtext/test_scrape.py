@@ -83,11 +83,11 @@ def test_a_signal_saves_the_state(gpt2: Gpt2, gpt2_popen: Callable[..., Any], tm
         source = dump(tmp_path / "RS.zst", site, 80)
         arguments = ("webtext-scrape", source, *WHOLE, "--work", tmp_path / "w", "-o", tmp_path / "docs.jsonl")
         process = gpt2_popen(*arguments, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(site.log) < 8 and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)
-        error = process.communicate(timeout=20)[1].decode()
+        error = process.communicate(timeout=60)[1].decode()
         assert process.returncode == status
         assert "the same command goes on from there" in error
         assert not (tmp_path / "docs.jsonl").exists()

@@ -215,6 +215,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(tmp_path: P
             os.kill(child, signal.SIGKILL)
             killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
             kills += killed
+            calm_s *= 1 if killed else 0.7  # the machine was busier when it was measured
             if not killed:  # it came to its end: once more from the beginning, with what it fetched
                 assert (tmp_path / "torn").read_bytes() == (tmp_path / "calm").read_bytes()
                 (tmp_path / "torn").unlink()
