@@ -10,8 +10,8 @@ Shape suffixes: B batch, T positions, C width (n_embd), H heads, D head size, V 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from gpt2cli.model.document_mask import document_mask
 from gpt2cli.model.linear import PackedLinear, linear
 from gpt2cli.sizes import ModelShape
+
+if TYPE_CHECKING:
+    from gpt2cli.model.native_gradient import NativeGradient
 
 LAYER_NORM_EPS = 1e-5
 PROJECTIONS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -116,7 +119,7 @@ class GPT2(nn.Module):
 
     Weights are uninitialised until `initialise` or a checkpoint fills them. For training: separator is the id between
     documents that attention is kept within, None where it isn't; with `recompute` a block keeps its input alone and is
-    computed once more in the backward pass, to the same bits.
+    computed once more in the backward pass, to the same bits; native is the pass by compiled kernels where they are.
     """
 
     def __init__(self, shape: ModelShape, dropout: float = 0.0) -> None:
@@ -125,6 +128,7 @@ class GPT2(nn.Module):
         self.dropout = dropout
         self.separator: int | None = None
         self.recompute = False
+        self.native: NativeGradient | None = None
         self.wte = TokenTable(shape.n_vocab, shape.n_embd)
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd, _weight=torch.empty(shape.n_ctx, shape.n_embd))
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
@@ -159,18 +163,26 @@ class GPT2(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw N(0, 0.02) weights from `seed`: positions N(0, 0.01), residual projections times 1/sqrt(2 n_layer)."""
+        """Fill the parameters with initial_weights()."""
+        for parameter, (_, weights) in zip(self.parameters(), self.initial_weights(seed), strict=True):
+            parameter.copy_(weights)
+
+    def initial_weights(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Draw fp32 weights from `seed`, parameter by parameter: (name, tensor).
+
+        N(0, 0.02), positions N(0, 0.01), residual projections times 1/sqrt(2 n_layer); biases 0, norms 1.
+        """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
-                parameter.zero_()
+                yield name, torch.zeros(parameter.shape)
             elif ".ln_" in name or name.startswith("ln_"):
-                parameter.fill_(1.0)
+                yield name, torch.ones(parameter.shape)
             else:
                 std = INIT_STD_POSITIONS if name.startswith("wpe") else INIT_STD
                 if name.endswith("c_proj.weight"):
                     std /= math.sqrt(2 * self.shape.n_layer)
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+                yield name, torch.empty(parameter.shape).normal_(0.0, std, generator=generator)
 
 
 def _recomputed(block: nn.Module, x_BTC: Tensor, dropout: float, mask_B1TT: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ A checkpoint is hostile until checked: header size, names, shapes, dtypes and va
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,35 +50,46 @@ class LoadedModel:
     integer: bool = False
 
 
-def save_weights(state: dict[str, Tensor], shape: ModelShape, eot: int, directory: Path) -> None:
-    """Write config.json, generation_config.json and model.safetensors (fp32, Hugging Face names) for `state`."""
-    tensors = {PREFIX + name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in state.items()}
-    write_tensors(tensors, directory / WEIGHTS)
+def save_weights(
+    state: dict[str, Tensor], shape: ModelShape, eot: int, directory: Path,
+    whole: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
+) -> None:
+    """Write config.json, generation_config.json and model.safetensors (fp32, Hugging Face names) for `state`.
+
+    whole(name, tensor): what is written for a tensor of `state`, of its shape, made when its turn comes.
+    """
+    tensors = {PREFIX + name: tensor.detach() for name, tensor in state.items()}
+    write_tensors(tensors, directory / WEIGHTS, torch.float32,
+                  lambda name, tensor: whole(name.removeprefix(PREFIX), tensor).float())
     write_json(directory / CONFIG, huggingface_config(shape, eot))
     generation = {"_from_model_config": True, "bos_token_id": eot, "eos_token_id": eot}
     write_json(directory / "generation_config.json", generation)
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+def write_tensors(
+    tensors: dict[str, Tensor], path: Path, dtype: torch.dtype | None = None,
+    made: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
+) -> None:
     """Write a safetensors file from where the tensors lie; raise IOFailure when the disk does not take it.
 
+    dtype: the type of all that made(name, tensor) returns, each asked for when it is written; None: as they are.
     The library's own writer copies all of them first, which for Adam's moments is twice the model.
     """
-    held = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    types = {name: dtype or tensor.dtype for name, tensor in tensors.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    order = sorted(held, key=lambda name: (-held[name].element_size(), name))  # so that each begins at its alignment
+    order = sorted(types, key=lambda name: (-types[name].itemsize, name))  # so that each begins at its alignment
     end = 0
     for name in order:
-        start, end = end, end + held[name].nbytes
-        header[name] = {"dtype": _NAMES[held[name].dtype], "shape": list(held[name].shape),
-                        "data_offsets": [start, end]}
+        start, end = end, end + tensors[name].numel() * types[name].itemsize
+        header[name] = {"dtype": _NAMES[types[name]], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     try:
         with open(path, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in order:
-                file.write(held[name].reshape(-1).view(torch.uint8).numpy().data)
+                written = made(name, tensors[name]).detach().to("cpu").contiguous()
+                file.write(written.reshape(-1).view(torch.uint8).numpy().data)
     except OSError as error:
         error.filename = path.name
         raise IOFailure(f"cannot write {os_sentence(error)}") from None

@@ -79,7 +79,7 @@ def save_checkpoint(
     path = checkpoint_path(run, position.step)
     path.parent.mkdir(exist_ok=True)
     with atomic_directory(path) as directory:
-        save_weights(model.state_dict(), model.shape, vocabulary.eot, directory)
+        save_weights(dict(model.named_parameters()), model.shape, vocabulary.eot, directory, optimizer.weight)
         write_tokenizer_files(vocabulary, directory, model.shape.n_ctx)
         (directory / "training").mkdir()
         write_tensors(optimizer.moments(), directory / OPTIMIZER)
@@ -109,7 +109,7 @@ def load_checkpoint(
 def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
     """Fill model and optimizer from one sound checkpoint; raise BadInput when it does not fit the model."""
     position = _read_position(path / STATE)
-    model.load_state_dict(read_weights(path / "model.safetensors", model.shape))
+    optimizer.take_weights(read_weights(path / "model.safetensors", model.shape).items())
     try:
         updates = position.step if position.updates is None else position.updates
         optimizer.restore(load_file(path / OPTIMIZER), updates)

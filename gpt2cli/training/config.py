@@ -69,6 +69,9 @@ class TrainOptions:
     on_spike: Policy | None = None
     spike_sigmas: float | None = None
     deterministic: bool = False
+    compile: str = "auto"
+    weights: str = "fp32"
+    moments: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,12 @@ class TrainConfig:
     """How far above the mean a spike is, in standard deviations; None where only what is not finite counts."""
     deterministic: bool = False
     """Whether gradients are summed in one order for any number of ranks."""
+    compile: str = "off"
+    """Which compiled form of the network is trained (compiling.py): native, torch or off."""
+    weights: str = "fp32"
+    """What the network computes with: bf16 has fp32 masters in the optimizer (master_weights.py)."""
+    moments: str = "fp32"
+    """What Adam's moments are kept in: bf16 is rounded by chance (stochastic_rounding.py)."""
 
     @property
     def shape(self) -> ModelShape:
@@ -221,7 +230,7 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         beta1=0.9, beta2=0.999 if gpt else 0.95,
         weight_decay=_given(options.weight_decay, 0.01 if gpt else 0.1),
         dropout=_given(options.dropout, 0.1 if gpt else 0.0), clip=options.clip,
-        dtype=("bf16" if native_bf16 else "fp32") if options.dtype == "auto" else options.dtype, seed=options.seed,
+        dtype=_dtype(options, native_bf16), weights=options.weights, moments=options.moments, seed=options.seed,
         eval_every=_given(options.eval_every, min(250, max(10, steps // 20))), eval_tokens=options.eval_tokens,
         checkpoint_every=_given(options.checkpoint_every, min(1000, max(10, steps // 5))),
         data_order=order_version(train_tokens, n_ctx),
@@ -230,6 +239,14 @@ def resolve(options: TrainOptions, *, n_vocab: int, train_tokens: int, native_bf
         doc_mask=options.doc_mask, init_from=None if initial is None else initial.sha256,
         on_spike=options.on_spike, spike_sigmas=_spike_sigmas(options),
     )
+
+
+def _dtype(options: TrainOptions, native_bf16: bool) -> str:
+    if options.weights == "bf16":
+        if options.dtype not in ("auto", "bf16"):
+            raise UsageFault(f"--weights bf16 is computed with in bf16; it does not go with --dtype {options.dtype}")
+        return "bf16"
+    return ("bf16" if native_bf16 else "fp32") if options.dtype == "auto" else options.dtype
 
 
 def checked_noise_every(noise_every: int, batch_tokens: int, n_ctx: int) -> int:
