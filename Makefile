@@ -19,7 +19,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 BENCHES := $(wildcard tests/bench/*/run)
 
-.PHONY: help setup test test-fast lint bench clean distclean
+.PHONY: help setup test test-fast test-faults lint bench clean distclean
 
 help: ## List these targets.
 	@printf 'make TARGET [PYTHON=python3.12] [PIP_ARGS=...] [PYTEST_ARGS=...]\n\n'
@@ -45,6 +45,9 @@ test: $(STAMP) ## Run every test.
 
 test-fast: $(STAMP) ## Run the tests that are not marked slow.
 	$(VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-faults: $(STAMP) ## Run the tests of faults whole: every failing call, 50 kills, ten minutes of soak.
+	FAULTS=all $(VENV)/bin/python -m pytest -n 2 tests/faults $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check the code with ruff and mypy.
 	$(VENV)/bin/python -m ruff check . bin/gpt2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import time
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-N_KILLS = 10
+N_KILLS, STEPS = (50, 1500) if os.environ.get("FAULTS") == "all" else (6, 150)
 
 
 @pytest.mark.slow
-def test_ten_kills_change_no_byte(
+def test_kills_change_no_byte(
     gpt2: Callable[..., subprocess.CompletedProcess[bytes]],
     gpt2_popen: Callable[..., subprocess.Popen[bytes]],
     shard_directory: Path,
@@ -22,7 +23,7 @@ def test_ten_kills_change_no_byte(
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = ("train", shard_directory, "--layers", 2, "--embd", 64, "--context", 64, "--batch-tokens", 2048,
-               "--steps", 150, "--checkpoint-every", 4, "--eval-every", 7, "--dropout", 0.1, "-q", "-o")
+               "--steps", STEPS, "--checkpoint-every", 4, "--eval-every", 7, "--dropout", 0.1, "-q", "-o")
     gpt2(*command, whole, check=True)
     rng = random.Random(9)
     died = 0
@@ -37,10 +38,10 @@ def test_ten_kills_change_no_byte(
         if process.wait() == 0:
             break
         died += 1
-    assert died == N_KILLS, "the run ended before ten kills; give it more steps"
+    assert died == N_KILLS, "the run ended before it was killed often enough; give it more steps"
     gpt2(*command, killed, check=True)
-    for name in ("metrics.jsonl", "run.json", "manifest.json", "checkpoints/step-00000150/model.safetensors",
-                 "checkpoints/step-00000150/training/optimizer.safetensors"):
+    for name in ("metrics.jsonl", "run.json", "manifest.json", f"checkpoints/step-{STEPS:08d}/model.safetensors",
+                 f"checkpoints/step-{STEPS:08d}/training/optimizer.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert not list(killed.rglob(".*.tmp-*")), "a killed writer's temporary was not swept"
 

@@ -1,0 +1,61 @@
+"""Runs `gpt2` commands in forks of one warm process, with the Nth change of a file made to fail.
+
+A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error"}; a line on stdout for each:
+{"status", "calls", "stderr"}. Started by failing_calls.py with faulty_calls.c preloaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from gpt2cli.cli import main
+
+WARM = ("torch", "safetensors.torch", "tokenizers", "tiktoken", "zstandard", "gpt2cli.training.trainer",
+        "gpt2cli.evaluation.perplexity", "gpt2cli.sampling.generate", "gpt2cli.scaling.fit", "gpt2cli.tokens.pack")
+"""What would take a fork long to import."""
+
+
+def serve() -> None:
+    """Answer until stdin ends."""
+    for name in WARM:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        directory = Path(asked["directory"])
+        report, stderr = directory.parent / "calls", directory.parent / "stderr"
+        report.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            _run(asked, str(report), str(stderr))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        calls = int(report.read_text()) if report.exists() else None
+        words = stderr.read_text("utf-8", "replace")
+        print(json.dumps({"status": status, "calls": calls, "stderr": words}), flush=True)
+
+
+def _run(asked: dict, report: str, stderr: str) -> None:
+    """Become the command. The descriptors of the report and of stderr lie outside the directory that fails."""
+    os.chdir(asked["directory"])
+    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, os.devnull, os.O_WRONLY),
+                                (2, stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
+        os.dup2(os.open(name, flags, 0o600), number)
+    sys.argv = ["gpt2", *asked["arguments"]]
+    library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    library.arm(os.fsencode(asked["directory"]), ctypes.c_long(asked["call"]), asked["manner"], asked["error"])
+    status = 70
+    try:
+        main.entry()
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    finally:
+        seen = library.calls()
+        Path(report).write_text(str(seen))
+        os._exit(status)
+
+
+serve()
