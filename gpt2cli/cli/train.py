@@ -75,6 +75,8 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="Measure the gradient noise at every STEPS-th step, for fit-scaling batch; default 0: never.")
 @click.option("--parallel", metavar="fsdp|tp=N|pp=N",
               help="Divide the model among the ranks of torchrun; default: each has all of it.")
+@click.option("--compile", type=click.Choice(["auto", "native", "torch", "off"]), default="auto", show_default=True,
+              help="native: kernels compiled for this CPU, in seconds; torch: torch.compile; auto: native or off.")
 @click.option("--deterministic", is_flag=True,
               help="Sum gradients in one order, so that 1, 2, 4, 8 ... ranks give the same bits.")
 @click.option("--layers-every", type=Count(0), metavar="STEPS",
@@ -127,7 +129,7 @@ def command(
             else:
                 directory = Path(output) if output else Path("runs") / named_shape(asked, initial)[0]
                 if ranks.leader:
-                    config = _resolve(asked, shard_set, directory, own_device, force, initial)
+                    config = _resolve(asked, shard_set, directory, own_device, force, initial, parallel is not None)
         config = TrainConfig(**ranks.from_leader(config.as_record() if config else None))
         if dry_run:
             if ranks.leader:
@@ -144,7 +146,7 @@ def command(
 
 def _resolve(
     asked: TrainOptions, shard_set: ShardSet, directory: Path, device: Any, force: bool,
-    initial: InitialWeights | None,
+    initial: InitialWeights | None, divided: bool,
 ) -> TrainConfig:
     """Decide every default; what was decided for us is kept from a run that is already there."""
     from dataclasses import replace
@@ -152,6 +154,7 @@ def _resolve(
     from gpt2cli.model.device import native_bf16
     from gpt2cli.records.packing import packed_context
     from gpt2cli.records.run_directory import is_run, read_run
+    from gpt2cli.training.compiling import with_compiling
     from gpt2cli.training.config import resolve
     from gpt2cli.training.run_record import check_tokenizer
 
@@ -161,10 +164,13 @@ def _resolve(
         recorded = found["config"]
         if asked.dtype == "auto" and asked.weights == recorded.get("weights", "fp32"):
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
+        if asked.compile == "auto":
+            asked = replace(asked, compile=recorded.get("compile", "off"))
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))
-    return resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
-                   native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index), initial=initial)
+    config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
+                     native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index), initial=initial)
+    return with_compiling(config, asked.compile, device, divided)
 
 
 def _resolve_branch(

@@ -31,6 +31,8 @@ def micro_batch_gradient(
     The loss is the sum over `count`, the tokens of the whole batch, so micro-batches of any size add up to its mean.
     scale: a factor of the gradient (loss_scale.py), which clip_gradient() takes out again.
     """
+    if model.native is not None:
+        return model.native.add(inputs, targets, scale / count)
     with autocast(inputs.device, config.dtype, model.wte.weight.dtype):
         hidden = model(inputs)
     nll = sum_nll(hidden.flatten(0, 1), model.wte.weight, targets.flatten(), DTYPES[config.dtype])

@@ -25,6 +25,7 @@ from gpt2cli.errors import (
     UsageFault,
     os_sentence,
 )
+from gpt2cli.model.freed_memory import freed_memory_kept
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.checkpoint import checkpoints_of
 from gpt2cli.records.jsonl import Record
@@ -43,6 +44,7 @@ from gpt2cli.training.checkpointing import (
     restore_everywhere,
     save_checkpoint,
 )
+from gpt2cli.training.compiling import use_compiled
 from gpt2cli.training.gemm_probe import gemm_flops_per_second
 from gpt2cli.training.layer_norms import gradient_norms, layer_fields, weights_before
 from gpt2cli.training.loss_scale import LossScale
@@ -72,6 +74,7 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     """
     ranks = plan.ranks
     with contextlib.ExitStack() as held:
+        held.enter_context(freed_memory_kept())
         with ranks.together():
             ranks.check(plan.config)
             plan.shards.check_structure()
@@ -113,6 +116,8 @@ class _Run:
         prepare(self.model, config)
         self.model.separator = plan.vocabulary.eot if config.doc_mask else None
         self.model.recompute = plan.recompute
+        with self.ranks.together():
+            use_compiled(self.model, config)
         self.optimizer = AdamW(self.model, config)
         self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
         self.loss_scale = LossScale(config.dtype == "fp16")
@@ -134,6 +139,8 @@ class _Run:
         """Go to the newest sound checkpoint (its Position), or to the beginning (None), and take back what is later."""
         position, self.step = restore_everywhere(partial(self._restore_here, among), self.model, self.optimizer,
                                                  self.config, self.ranks)
+        if self.model.native is not None:
+            self.model.native.forget_weights()
         self.log.cut(position.metrics_bytes if position else 0, self.step)
         self.left_out = position.batches_left_out if position else 0
         self.evaluation_due = position.evaluation_due if position else False

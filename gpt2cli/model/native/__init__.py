@@ -1,0 +1,1 @@
+"""C++ kernels, compiled by native_kernels.py."""

@@ -1,0 +1,227 @@
+"""The training pass of GPT-2 written out: loss and gradient by native kernels and torch's matrix products.
+
+The network is gpt2.py's and the arithmetic that of autocast to bf16: products in bf16 of bf16 copies of the weights,
+the residual stream, norms, softmax and gradients of parameters in fp32. Nothing but gradients is allocated from one
+micro-batch to the next. What a block keeps is its two residual inputs, q, k and v, what was attended, and the MLP's
+inside before its GELU; norms and GELUs are computed again on the way back, and with model.recompute all but its input.
+
+Shapes: N positions of all sequences (B T), C width, F = 4 C, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from gpt2cli.model.gpt2 import GPT2, LAYER_NORM_EPS, Block, Projection
+from gpt2cli.model.native_kernels import NativeKernels
+from gpt2cli.model.nll import HEAD_CHUNK
+from gpt2cli.sizes import ModelShape
+
+_LANES = 16
+_ROW = 64
+"""Logits of a chunk begin a row at a multiple of this many."""
+_TABLE_ROWS = 8192
+"""Rows of the token table whose gradient is computed at once."""
+
+
+def computes(shape: ModelShape) -> bool:
+    """Whether the kernels fit a network of this shape."""
+    return shape.n_embd % _LANES == 0 and shape.n_embd // shape.n_head % _LANES == 0
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one block keeps between the passes. Means and deviations of the norms are in stats: two rows each."""
+
+    before: Tensor
+    qkv: Tensor
+    log_sums: Tensor
+    attended: Tensor
+    between: Tensor
+    inside: Tensor
+    stats: Tensor
+
+
+class _Rooms:
+    """All memory of the pass for B sequences of T positions. recompute: blocks share what they keep but their input."""
+
+    def __init__(self, shape: ModelShape, B: int, T: int, recompute: bool) -> None:
+        N, C, bf16 = B * T, shape.n_embd, torch.bfloat16
+
+        def kept() -> _Kept:
+            return _Kept(torch.empty(N, C), torch.empty(N, 3 * C, dtype=bf16), torch.empty(B * shape.n_head, T),
+                         torch.empty(N, C, dtype=bf16), torch.empty(N, C), torch.empty(N, 4 * C, dtype=bf16),
+                         torch.empty(4, N))
+
+        if recompute:
+            shared = kept()
+            self.kept = [replace(shared, before=torch.empty(N, C)) for _ in range(shape.n_layer)]
+        else:
+            self.kept = [kept() for _ in range(shape.n_layer)]
+        self.recompute = recompute
+        self.after, self.stats, self.residual = torch.empty(N, C), torch.empty(2, N), torch.empty(N, C)
+        self.normed, self.narrow, self.slope = (torch.empty(N, C, dtype=bf16) for _ in range(3))
+        self.mlp, self.mlp_slope = (torch.empty(N, 4 * C, dtype=bf16) for _ in range(2))
+        self.qkv_slope = torch.empty(N, 3 * C, dtype=bf16)
+        self.nll = torch.empty(N)
+        self.logits = torch.empty(min(N, HEAD_CHUNK), -(-shape.n_vocab // _ROW) * _ROW, dtype=bf16)
+        self.product = torch.empty(max(4 * C * C, min(shape.n_vocab, _TABLE_ROWS) * C), dtype=bf16)
+
+
+class NativeGradient:
+    """Adds gradients of the summed nll of micro-batches to a model's parameters, which are fp32 and on the CPU."""
+
+    def __init__(self, model: GPT2, kernels: NativeKernels) -> None:
+        self._model, self._run = model, kernels
+        matrices = [module for module in model.modules() if isinstance(module, Projection)]
+        self._wte = cast(nn.Parameter, model.wte.weight)
+        self._narrow = {parameter: torch.empty_like(parameter, dtype=torch.bfloat16)
+                        for parameter in [self._wte, *(each for module in matrices for each in module.parameters())]}
+        self._versions: list[int] = []
+        self._rooms: tuple[tuple[int, ...], _Rooms] | None = None
+
+    def forget_weights(self) -> None:
+        """Read all weights anew next time. Needed where they were written past torch's own count of changes."""
+        self._versions = []
+
+    @torch.no_grad()
+    def add(self, ids_BT: Tensor, targets_BT: Tensor, scale: float) -> Tensor:
+        """Add the gradient of `scale` times the summed nll of a micro-batch; return that nll (scalar fp32, nats)."""
+        B, T = ids_BT.shape
+        if self._rooms is None or self._rooms[0] != (B, T):
+            self._rooms = None  # the old ones go before the new ones come
+            self._rooms = (B, T), _Rooms(self._model.shape, B, T, self._model.recompute)
+        rooms = self._rooms[1]
+        self._take_weights()
+        self._forward(rooms, ids_BT)
+        nll = self._head(rooms, targets_BT.reshape(-1), scale)
+        self._backward(rooms, ids_BT)
+        return nll
+
+    def _take_weights(self) -> None:
+        versions = [parameter._version for parameter in self._narrow]
+        if versions != self._versions:
+            self._versions = versions
+            for parameter, narrow in self._narrow.items():
+                narrow.copy_(parameter)
+
+    def _forward(self, rooms: _Rooms, ids_BT: Tensor) -> None:
+        model, (B, T) = self._model, ids_BT.shape
+        x_NC, y_NC = rooms.kept[0].before, None
+        torch.index_select(self._wte, 0, ids_BT.reshape(-1), out=x_NC)
+        x_NC.view(B, T, -1).add_(model.wpe.weight[:T])
+        for module, kept in zip(model.h, rooms.kept, strict=True):
+            block = cast(Block, module)
+            self._to_inside(block, rooms, kept, x_NC, y_NC, rooms.narrow)
+            self._run("gelu_forward", kept.inside, rooms.mlp, kept.inside.numel())
+            self._project(block.mlp.c_proj, rooms.mlp, rooms.narrow)
+            x_NC, y_NC = kept.between, rooms.narrow
+        self._norm(model.ln_f, x_NC, y_NC, rooms.after, rooms.normed, rooms.stats)
+
+    def _to_inside(self, block: Block, rooms: _Rooms, kept: _Kept, x_NC: Tensor, y_NC: Tensor | None,
+                   room_NC: Tensor) -> None:
+        """Run a block on x + y (y None: on x) as far as the MLP's inside; room_NC, which may be y, is overwritten."""
+        heads, width = self._model.shape.n_head, self._model.shape.n_embd
+        T = kept.log_sums.shape[1]
+        B = len(kept.log_sums) // heads
+        self._norm(block.ln_1, x_NC, y_NC, kept.before, rooms.normed, kept.stats[:2])
+        self._project(block.attn.c_attn, rooms.normed, kept.qkv)
+        self._run("attention_forward", kept.qkv, kept.attended, kept.log_sums, B, T, heads, width // heads)
+        self._project(block.attn.c_proj, kept.attended, room_NC)
+        self._norm(block.ln_2, kept.before, room_NC, kept.between, rooms.normed, kept.stats[2:])
+        self._project(block.mlp.c_fc, rooms.normed, kept.inside)
+
+    def _head(self, rooms: _Rooms, targets_N: Tensor, scale: float) -> Tensor:
+        """Leave the gradient of the final norm's output in rooms.slope; return the summed nll."""
+        n_vocab, w_VC = self._model.shape.n_vocab, self._narrow[self._wte]
+        for start in range(0, len(targets_N), HEAD_CHUNK):
+            rows = slice(start, start + HEAD_CHUNK)
+            count = len(targets_N[rows])
+            logits = rooms.logits[:count, :n_vocab]
+            torch.mm(rooms.normed[rows], w_VC.T, out=logits)
+            self._run("nll_in_place", logits, targets_N[rows], rooms.nll[rows], scale, count, n_vocab, logits.stride(0))
+            torch.mm(logits, w_VC, out=rooms.slope[rows])
+            there, gradient_VC = self._wte.grad is not None, _empty_gradient(self._wte)
+            for first in range(0, n_vocab, _TABLE_ROWS):
+                some = slice(first, first + _TABLE_ROWS)
+                self._add_product(rooms, gradient_VC[some], logits[:, some].T, rooms.normed[rows], there)
+        return rooms.nll.sum()
+
+    def _backward(self, rooms: _Rooms, ids_BT: Tensor) -> None:
+        model, (B, T) = self._model, ids_BT.shape
+        rooms.residual.zero_()
+        self._norm_back(rooms, model.ln_f, rooms.after, rooms.stats)
+        for module, kept in zip(reversed(list(model.h)), reversed(rooms.kept), strict=True):
+            block = cast(Block, module)
+            if rooms.recompute:
+                self._to_inside(block, rooms, kept, kept.before, None, rooms.slope)
+            self._mlp_back(block, rooms, kept)
+            self._attention_back(block, rooms, kept, B, T)
+        _gradient(self._wte).index_add_(0, ids_BT.reshape(-1), rooms.residual)
+        _gradient(cast(nn.Parameter, model.wpe.weight))[:T].add_(rooms.residual.view(B, T, -1).sum(0))
+
+    def _mlp_back(self, block: Block, rooms: _Rooms, kept: _Kept) -> None:
+        torch.mm(rooms.narrow, self._narrow[block.mlp.c_proj.weight].T, out=rooms.mlp_slope)
+        self._run("gelu_backward", kept.inside, rooms.mlp_slope, rooms.mlp, kept.inside.numel())
+        self._add_gradient(rooms, block.mlp.c_proj, rooms.mlp, rooms.narrow)
+        self._norm_again(block.ln_2, kept.between, kept.stats[2:], rooms.normed)
+        self._add_gradient(rooms, block.mlp.c_fc, rooms.normed, rooms.mlp_slope)
+        torch.mm(rooms.mlp_slope, self._narrow[block.mlp.c_fc.weight].T, out=rooms.slope)
+        self._norm_back(rooms, block.ln_2, kept.between, kept.stats[2:])
+
+    def _attention_back(self, block: Block, rooms: _Rooms, kept: _Kept, B: int, T: int) -> None:
+        heads, width = self._model.shape.n_head, self._model.shape.n_embd
+        self._add_gradient(rooms, block.attn.c_proj, kept.attended, rooms.narrow)
+        torch.mm(rooms.narrow, self._narrow[block.attn.c_proj.weight].T, out=rooms.slope)
+        self._run("attention_backward", kept.qkv, kept.attended, rooms.slope, kept.log_sums, rooms.qkv_slope,
+                  B, T, heads, width // heads)
+        self._norm_again(block.ln_1, kept.before, kept.stats[:2], rooms.normed)
+        self._add_gradient(rooms, block.attn.c_attn, rooms.normed, rooms.qkv_slope)
+        torch.mm(rooms.qkv_slope, self._narrow[block.attn.c_attn.weight].T, out=rooms.slope)
+        self._norm_back(rooms, block.ln_1, kept.before, kept.stats[:2])
+
+    def _project(self, projection: Projection, x_NI: Tensor, out_NO: Tensor) -> None:
+        torch.addmm(self._narrow[projection.bias], x_NI, self._narrow[projection.weight], out=out_NO)
+
+    def _norm(self, norm: nn.LayerNorm, x_NC: Tensor, y_NC: Tensor | None, sum_NC: Tensor, out_NC: Tensor,
+              stats_2N: Tensor) -> None:
+        self._run("norm_forward", x_NC, y_NC, sum_NC, norm.weight, norm.bias, out_NC, stats_2N[0], stats_2N[1],
+                  len(x_NC), x_NC.shape[1], LAYER_NORM_EPS)
+
+    def _norm_again(self, norm: nn.LayerNorm, x_NC: Tensor, stats_2N: Tensor, out_NC: Tensor) -> None:
+        self._run("norm_again", x_NC, stats_2N[0], stats_2N[1], norm.weight, norm.bias, out_NC, len(x_NC),
+                  x_NC.shape[1])
+
+    def _norm_back(self, rooms: _Rooms, norm: nn.LayerNorm, x_NC: Tensor, stats_2N: Tensor) -> None:
+        """Add to the residual's gradient what comes through a norm from rooms.slope; its bf16 copy is rooms.narrow."""
+        self._run("norm_backward", rooms.slope, x_NC, stats_2N[0], stats_2N[1], norm.weight, rooms.residual,
+                  rooms.narrow, _gradient(norm.weight), _gradient(norm.bias), len(x_NC), x_NC.shape[1])
+
+    def _add_gradient(self, rooms: _Rooms, projection: Projection, x_NI: Tensor, slope_NO: Tensor) -> None:
+        there = projection.weight.grad is not None
+        self._add_product(rooms, _empty_gradient(projection.weight), x_NI.T, slope_NO, there)
+        self._run("add_column_sums", slope_NO, _gradient(projection.bias), len(slope_NO), slope_NO.shape[1])
+
+    def _add_product(self, rooms: _Rooms, sum_IO: Tensor, left_IN: Tensor, right_NO: Tensor, there: bool) -> None:
+        """Write a product, or add it where something is `there`; by way of bf16, all that torch multiplies to."""
+        product = rooms.product[: sum_IO.numel()].view_as(sum_IO)
+        torch.mm(left_IN, right_NO, out=product)
+        self._run("add_widened", product, sum_IO, sum_IO.numel(), int(there))
+
+
+def _empty_gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient, with no numbers in it if there was none."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    return parameter.grad
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient, zeros if there was none."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
