@@ -112,6 +112,7 @@ def entry() -> NoReturn:
         signals.die_of(signal.SIGPIPE)
         status = 141
     except signals.SignalReceived as stop:
+        signals.settle()
         _die(stop.number)
     except Interrupted as stop:
         if str(stop):
@@ -174,6 +175,7 @@ def _explain(name: str, error: Exception) -> int:
 
 
 def _finish(status: int) -> NoReturn:
+    signals.settle()
     try:
         sys.stdout.flush()
     except StdoutGone:

@@ -3,6 +3,10 @@
 A second signal stops at once, but not the one that a launcher passes on: at Ctrl-C a terminal tells torchrun and its
 ranks, and torchrun its ranks once more. SIGUSR1 asks for one status line. SIGPIPE stays ignored (a dead worker's pipe
 or a hostile web server must not kill us); a reader of stdout that goes away is handled in main.entry.
+
+An exception that unwinds is not always let through: C code that imports (torch's does) may drop it and go on with a
+module half made, and a finaliser's is printed and forgotten. So none is raised inside an import, and one that got lost
+is raised again.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -19,6 +24,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PASSED_ON_S = 2.0
 """Within this time of a first signal a second one is the first, passed on by the launcher of several ranks."""
+
+
+AGAIN_S = 0.1
+"""How soon after a signal it is looked whether it is being obeyed."""
 
 
 class SignalReceived(BaseException):
@@ -42,6 +51,7 @@ def install() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
     signal.signal(signal.SIGUSR1, _on_status)
+    signal.signal(signal.SIGALRM, _on_alarm)
 
 
 def launched_with_others() -> bool:
@@ -91,7 +101,40 @@ def _on_stop(number: int, frame: FrameType | None) -> None:
         die_of(number)
     _State.received, _State.received_at = number, time.monotonic()
     if not _State.polled:
+        _raise(number, frame)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Raise SignalReceived, unless an import is under way or one unwinds already; look again a little later."""
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    if not _importing(frame) and not _unwinding():
         raise SignalReceived(number)
+
+
+def _on_alarm(alarm: int, frame: FrameType | None) -> None:
+    if _State.received is not None and not _State.polled:
+        _raise(_State.received, frame)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _unwinding() -> bool:
+    """Return whether what runs now is the cleaning up after a SignalReceived."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, SignalReceived):
+        error = error.__context__
+    return error is not None
+
+
+def settle() -> None:
+    """Raise nothing any more: the process ends."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _on_status(number: int, frame: FrameType | None) -> None:

@@ -131,6 +131,51 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
     assert process.returncode == -signal.SIGTERM
 
 
+SWALLOWING = """
+import os, signal, sys, time
+from gpt2cli.cli import signals
+from gpt2cli.cli.signals import SignalReceived
+signals.install()
+sys.path.insert(0, sys.argv[1])
+try:
+    {lost}
+    time.sleep(20)
+    print("went on")
+except SignalReceived as stop:
+    signals.settle()
+    print("unwound", sorted(name for name in sys.modules if name.startswith("half_")), flush=True)
+    signals.die_of(stop.number)
+"""
+IMPORTED = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    import half_two
+except BaseException:  # as torch's C code does when numpy's import fails
+    pass
+"""
+FINALISED = "Lost = type('Lost', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGTERM)}); Lost()"
+
+
+@pytest.mark.parametrize(("lost", "modules"), [("import half_one", ["half_one", "half_two"]), (FINALISED, [])])
+def test_no_signal_gets_lost(lost: str, modules: list[str], tmp_path: Path) -> None:
+    """A signal inside an import waits for its end; one that a finaliser swallowed is raised again."""
+    (tmp_path / "half_one.py").write_text(IMPORTED)
+    (tmp_path / "half_two.py").write_text("")
+    done = subprocess.run([sys.executable, "-c", SWALLOWING.replace("{lost}", lost), tmp_path], capture_output=True,
+                          text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, f"unwound {modules}\n"), done.stderr
+
+
+def test_cleaning_up_is_not_disturbed(tmp_path: Path) -> None:
+    """Longer than it takes to look again whether a signal is being obeyed."""
+    slow = "os.kill(os.getpid(), signal.SIGTERM)\n    finally:\n        time.sleep(0.5); print('clean')\n    try: pass"
+    program = SWALLOWING.replace("{lost}", f"try:\n        {slow}\n    finally: pass")
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=WAIT_S,
+                          check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "clean\nunwound []\n"), done.stderr
+
+
 def test_nothing_received_in_this_process() -> None:
     assert signals.received() is None
     assert signals.take_status_request() is False
