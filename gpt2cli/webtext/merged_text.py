@@ -12,6 +12,7 @@ import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from gpt2cli.webtext.resiliparse_text import resiliparse_text
 from gpt2cli.webtext.trafilatura_text import trafilatura_text
@@ -92,45 +93,55 @@ class Merge:
 
 def merge_of(ours: str, other: str) -> Merge:
     """Return our text's lines with the lines that only the other has, each behind the last of ours that it follows."""
-    mine = [line for line in ours.split("\n") if line.strip()]
-    mine_words, theirs = [_words_of(line) for line in mine], [line for line in other.split("\n") if line.strip()]
-    theirs_words = [_words_of(line) for line in theirs]
-    places: dict[Gram, int] = {}
-    for number, words in enumerate(mine_words):
-        for gram in _grams(words):
-            places.setdefault(gram, number)
-    in_mine, in_theirs = _all_grams(mine_words), _all_grams(theirs_words)
-    behind: list[list[Line]] = [[] for _ in range(len(mine) + 1)]
+    mine, theirs = _Words(ours), _Words(other)
+    shares = [mine.share(grams) if grams else 1.0 for grams in theirs.grams]
+    behind: list[list[Line]] = [[] for _ in range(len(mine.lines) + 1)]
     last = 0
-    for line, words in zip(theirs, theirs_words, strict=True):
-        if not words:
-            continue
-        if _share(words, in_mine) < _SHARED:
-            behind[last].append(Line(line, len(words), None))
-        elif found := Counter(places[gram] for gram in _grams(words) if gram in places):
-            last = max(last, found.most_common(1)[0][0] + 1)
+    for number in range(1 + max((at for at, share in enumerate(shares) if share < _SHARED), default=-1)):
+        if shares[number] < _SHARED:
+            behind[last].append(Line(theirs.lines[number], len(theirs.words[number]), None))
+        elif found := [place for gram in theirs.grams[number] if (place := mine.places.get(gram)) is not None]:
+            most = found[0] if len(set(found)) == 1 else Counter(found).most_common(1)[0][0]
+            last = max(last, most + 1)
     lines = list(behind[0])
-    for number, (line, words) in enumerate(zip(mine, mine_words, strict=True), 1):
-        lines += [Line(line, len(words), _share(words, in_theirs)), *behind[number]]
+    for line, words, grams, after in zip(mine.lines, mine.words, mine.grams, behind[1:], strict=True):
+        lines += [Line(line, len(words), theirs.share(grams)), *after]
     return Merge(tuple(lines))
 
 
-def _words_of(line: str) -> list[str]:
-    return _WORD.findall(line.lower())
+class _Words:
+    """A text's lines, the words of each, and their runs of 3 words; of a line with fewer, all of them as one."""
 
+    def __init__(self, text: str) -> None:
+        self.lines = [line for line in text.split("\n") if line.strip()]
+        self.words = [_WORD.findall(line.lower()) for line in self.lines]
+        self.grams: list[list[Gram]] = [list(zip(words, words[1:], words[2:], strict=False)) if len(words) > 2
+                      else [tuple(words)] if words else [] for words in self.words]
 
-def _grams(words: list[str]) -> list[Gram]:
-    """Return the runs of 3 words; of a line with fewer, all of them as one."""
-    return list(zip(words, words[1:], words[2:], strict=False)) if len(words) > 2 else [tuple(words)] if words else []
+    @cached_property
+    def places(self) -> dict[Gram, int]:
+        """The first line of each run."""
+        places: dict[Gram, int] = {}
+        for number, grams in enumerate(self.grams):
+            for gram in grams:
+                places.setdefault(gram, number)
+        return places
 
+    @cached_property
+    def _all(self) -> list[str]:
+        return [word for line in self.words for word in line]
 
-def _all_grams(lines: list[list[str]]) -> set[Gram]:
-    """Return the runs of 1, 2 and 3 words of a text, lines or not: where one extractor breaks a line, others don't."""
-    words = [word for line in lines for word in line]
-    return {*zip(words, strict=False), *itertools.pairwise(words),
-            *zip(words, words[1:], words[2:], strict=False)}
+    @cached_property
+    def _triples(self) -> set[Gram]:
+        """All runs of 3, lines or not: where one extractor breaks a line, others don't."""
+        return set(zip(self._all, self._all[1:], self._all[2:], strict=False))
 
+    @cached_property
+    def _shorter(self) -> set[Gram]:
+        return {*zip(self._all, strict=False), *itertools.pairwise(self._all)}
 
-def _share(words: list[str], grams: set[Gram]) -> float:
-    own = _grams(words)
-    return sum(gram in grams for gram in own) / len(own) if own else 1.0
+    def share(self, grams: list[Gram]) -> float:
+        """Return how many of the runs of a line, which are of one length, this text has; 1 for a line of no words."""
+        if not grams:
+            return 1.0
+        return sum(map((self._triples if len(grams[0]) > 2 else self._shorter).__contains__, grams)) / len(grams)
