@@ -23,6 +23,7 @@ from gpt2cli.sizes import ModelShape
 
 if TYPE_CHECKING:
     from gpt2cli.model.native_gradient import NativeGradient
+    from gpt2cli.model.small_network import SmallNetwork
 
 LAYER_NORM_EPS = 1e-5
 PROJECTIONS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -128,7 +129,7 @@ class GPT2(nn.Module):
         self.dropout = dropout
         self.separator: int | None = None
         self.recompute = False
-        self.native: NativeGradient | None = None
+        self.native: NativeGradient | SmallNetwork | None = None
         self.wte = TokenTable(shape.n_vocab, shape.n_embd)
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd, _weight=torch.empty(shape.n_ctx, shape.n_embd))
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
@@ -149,7 +150,7 @@ class GPT2(nn.Module):
         return _drop(self.wte(ids_BT) + self.wpe.weight[:T], self.dropout if self.training else 0.0)
 
     def through_blocks(self, x_BTC: Tensor, ids_BT: Tensor) -> Tensor:
-        """Return what the last block gives, (B, T, C), of what the first gets; the ids (B, T) say where documents end."""
+        """Return what the last block gives, (B, T, C), of what the first gets; ids (B, T) say where documents end."""
         dropout = self.dropout if self.training else 0.0
         mask_B1TT = None if self.separator is None else document_mask(ids_BT, self.separator)
         recompute = self.recompute and torch.is_grad_enabled()
