@@ -77,12 +77,18 @@ class NativeGradient:
 
     def __init__(self, model: GPT2, kernels: NativeKernels) -> None:
         self._model, self._run = model, kernels
+        self.parameters = list(model.parameters())
+        """The model's, which it gives to who asks it: walking through its modules takes longer."""
+        self.parameters = list(model.parameters())
         matrices = [module for module in model.modules() if isinstance(module, Projection)]
         self._wte = cast(nn.Parameter, model.wte.weight)
         self._narrow = {parameter: torch.empty_like(parameter, dtype=torch.bfloat16)
                         for parameter in [self._wte, *(each for module in matrices for each in module.parameters())]}
         self._versions: list[int] = []
         self._rooms: tuple[tuple[int, ...], _Rooms] | None = None
+
+    def whole_gradient(self) -> None:
+        """Return None: every parameter's gradient is a tensor of its own."""
 
     def forget_weights(self) -> None:
         """Read all weights anew next time. Needed where they were written past torch's own count of changes."""
