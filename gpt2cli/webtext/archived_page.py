@@ -105,6 +105,8 @@ def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
             body = _undeflated(body, max_bytes)
         elif coding == "zstd":
             body = _unzstd(body, max_bytes) if body.startswith(ZSTD_MAGIC) else body
+        elif coding == "br":
+            body = _unbrotli(body, max_bytes)
         elif coding != "identity" and not body.lstrip().startswith(b"<"):
             raise NoPage("bad_encoding", f"content coding {coding[:40]}")
     return body
@@ -135,3 +137,21 @@ def _unzstd(body: bytes, max_bytes: int) -> bytes:
         return _capped(decompressed(io.BytesIO(body), "the body", _ZSTD_WINDOW_LOG).read(max_bytes + 1), max_bytes)
     except BadInput as error:
         raise NoPage("bad_encoding", str(error)) from None
+
+
+def _unbrotli(body: bytes, max_bytes: int) -> bytes:
+    import brotli
+
+    decoder = brotli.Decompressor()
+    try:
+        data = bytes(decoder.process(body, output_buffer_limit=max_bytes + 1))
+    except brotli.error as error:
+        # brotli has no magic: what is no stream of it and looks like markup was stored decoded
+        if body.lstrip().startswith(b"<"):
+            return body
+        raise NoPage("bad_encoding", str(error)) from None
+    if len(data) > max_bytes:
+        raise NoPage("too_big", f"more than {max_bytes} bytes")
+    if not decoder.is_finished():
+        raise NoPage("bad_encoding", "the compressed body is cut short")
+    return data

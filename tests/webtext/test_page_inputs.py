@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 import zstandard
 from fastwarc.warc import ArchiveIterator
@@ -144,6 +145,8 @@ HTML = article("coded")
     http(chunked(gzip.compress(HTML)), Transfer_Encoding="chunked", Content_Encoding="x-gzip"),
     http(zlib.compress(HTML), Content_Encoding="deflate"),
     http(raw_deflate(HTML), Content_Encoding="deflate"),
+    http(brotli.compress(HTML), Content_Encoding="br"),
+    http(gzip.compress(brotli.compress(HTML)), Content_Encoding="br, gzip"),
     http(zstandard.ZstdCompressor().compress(HTML), Content_Encoding="zstd"),
     http(HTML, Content_Encoding="br"),
     b"HTTP/1.0 200\nContent-Type: TEXT/HTML; charset=utf-8\n\n" + HTML,
@@ -161,6 +164,9 @@ def test_bodies_as_servers_and_archivers_code_them(block: bytes) -> None:
     (http(zstandard.ZstdCompressor().compress(HTML)[:-9], Content_Encoding="zstd"), "bad_encoding"),
     (http(chunked(HTML)[:-50], Transfer_Encoding="chunked"), "bad_encoding"),
     (http(b"\x1b\x03\x00", Content_Encoding="br"), "bad_encoding"),
+    (http(brotli.compress(HTML)[:-9], Content_Encoding="br"), "bad_encoding"),
+    (http(brotli.compress(bytes(1 << 20)), Content_Encoding="br"), "too_big"),
+    (http(HTML[1:], Content_Encoding="x-unheard-of"), "bad_encoding"),
     (http(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"), "too_big"),
     (http(zstandard.ZstdCompressor().compress(bytes(1 << 20)), Content_Encoding="zstd"), "too_big"),
     (http(bytes(1 << 20)), "too_big"),
