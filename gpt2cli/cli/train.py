@@ -158,6 +158,7 @@ def _resolve(
     from gpt2cli.training.config import resolve
     from gpt2cli.training.run_record import check_tokenizer
 
+    kept: str | None = None
     if is_run(directory) and not force:
         found = read_run(directory)
         check_tokenizer(directory, found, shard_set)
@@ -165,11 +166,14 @@ def _resolve(
         if asked.dtype == "auto" and asked.weights == recorded.get("weights", "fp32"):
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
         if asked.compile == "auto":
-            asked = replace(asked, compile=recorded.get("compile", "off"))
+            kept = recorded.get("compile", "off")
+            asked = replace(asked, compile=kept)
         if asked.micro_batch is None and asked.batch_tokens in (None, recorded.get("batch_tokens")):
             asked = replace(asked, micro_batch=recorded.get("micro_batch"))
     config = resolve(asked, n_vocab=shard_set.n_vocab, train_tokens=shard_set.n_tokens("train"),
                      native_bf16=native_bf16(device), packed_context=packed_context(shard_set.index), initial=initial)
+    if divided and kept is not None:  # a part of a model is never compiled, and a run goes on in any division
+        return replace(config, compile=kept)
     return with_compiling(config, asked.compile, device, divided)
 
 

@@ -116,8 +116,9 @@ class _Run:
         prepare(self.model, config)
         self.model.separator = plan.vocabulary.eot if config.doc_mask else None
         self.model.recompute = plan.recompute
-        with self.ranks.together():
-            use_compiled(self.model, config)
+        if not self.ranks.in_step:  # a part of a model has no compiled form
+            with self.ranks.together():
+                use_compiled(self.model, config)
         self.optimizer = AdamW(self.model, config)
         self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
         self.loss_scale = LossScale(config.dtype == "fp16")
