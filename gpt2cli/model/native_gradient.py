@@ -79,7 +79,6 @@ class NativeGradient:
         self._model, self._run = model, kernels
         self.parameters = list(model.parameters())
         """The model's, which it gives to who asks it: walking through its modules takes longer."""
-        self.parameters = list(model.parameters())
         matrices = [module for module in model.modules() if isinstance(module, Projection)]
         self._wte = cast(nn.Parameter, model.wte.weight)
         self._narrow = {parameter: torch.empty_like(parameter, dtype=torch.bfloat16)
