@@ -79,10 +79,10 @@ class SmallNetwork:
     def __init__(self, model: GPT2, library: ctypes.CDLL, *, reuse: bool = False) -> None:
         """reuse: gradients that were given, and that the parameters have no longer, may be overwritten."""
         self._shape, self._library, self._reuse = model.shape, library, reuse
-        self._parameters = list(model.parameters())
-        self._sizes = [parameter.numel() for parameter in self._parameters]
+        self.parameters = list(model.parameters())
+        self._sizes = [parameter.numel() for parameter in self.parameters]
         self._starts = [0, *accumulate(self._sizes)]
-        self._pointers = ctypes.c_void_p * len(self._parameters)
+        self._pointers = ctypes.c_void_p * len(self.parameters)
         self._workspaces: dict[tuple[int, int, int], _Workspace] = {}
         self._given: _Gradients | None = None
 
@@ -93,10 +93,10 @@ class SmallNetwork:
         Where there was no gradient, the new ones are views of one tensor. Raises IndexError for an id outside the
         vocabulary.
         """
-        if self._parameters[0].grad is None:
+        if self.parameters[0].grad is None:
             gradients = self._begin()
         else:
-            gradients = self._pointers(*(parameter.grad.data_ptr() for parameter in self._parameters
+            gradients = self._pointers(*(parameter.grad.data_ptr() for parameter in self.parameters
                                          if parameter.grad is not None))
         return torch.tensor(self._run(ids_BT, targets_BT, gradients, scale, None), dtype=torch.float64)
 
@@ -107,6 +107,12 @@ class SmallNetwork:
         self._run(ids_BT, targets_BT, None, 0.0, each.data_ptr())
         return each
 
+    def whole_gradient(self) -> Tensor | None:
+        """Return the gradient of all parameters as the one tensor that theirs are views of; None where they are not."""
+        given, first = self._given, self.parameters[0].grad
+        ours = given is not None and first is not None and first.data_ptr() == given.flat.data_ptr()
+        return given.flat if given is not None and ours else None
+
     def forget_weights(self) -> None:
         """Do nothing: no weights are kept from one call to the next."""
 
@@ -114,12 +120,12 @@ class SmallNetwork:
         """Give every parameter a gradient of zero, and return where they are."""
         if self._given is None or not self._reuse:
             flat = torch.empty(self._starts[-1])
-            parts = zip(self._parameters, flat.split(self._sizes), strict=True)
+            parts = zip(self.parameters, flat.split(self._sizes), strict=True)
             first = flat.data_ptr()
             self._given = _Gradients(flat, [part.view_as(parameter) for parameter, part in parts],
                                      self._pointers(*(first + 4 * start for start in self._starts[:-1])))
         self._given.flat.zero_()
-        for parameter, part in zip(self._parameters, self._given.parts, strict=True):
+        for parameter, part in zip(self.parameters, self._given.parts, strict=True):
             parameter.grad = part
         return self._given.pointers
 
@@ -129,7 +135,7 @@ class SmallNetwork:
         if ids_BT.stride() != targets_BT.stride() or ids_BT.stride(1) != 1:
             ids_BT, targets_BT = ids_BT.contiguous(), targets_BT.contiguous()
         nll = self._library.small_network(
-            room.shape, room.floats.data_ptr(), self._pointers(*(each.data_ptr() for each in self._parameters)),
+            room.shape, room.floats.data_ptr(), self._pointers(*(each.data_ptr() for each in self.parameters)),
             gradients, ids_BT.data_ptr(), targets_BT.data_ptr(), ids_BT.stride(0), scale, each, room.threads)
         if nll == -1.0:
             raise IndexError(f"an id is outside the vocabulary of {self._shape.n_vocab:,}")

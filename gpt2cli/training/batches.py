@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gpt2cli.errors import Gpt2Error
 from gpt2cli.tokens.order import data_order
 from gpt2cli.tokens.window_reader import Tokens, WindowReader
 from gpt2cli.training.prefetch import Prefetch
 
 PREFETCHED = 8
-"""Micro-batches that wait for the model at most: 8 bytes a token."""
+"""Groups of micro-batches that wait for the model at most: 8 bytes a token."""
+GROUP_TOKENS = 8192
+"""A group is one micro-batch, or as many as have so many tokens: to wake a thread takes as long as to read hundreds."""
 
 
 class TrainingBatches:
@@ -34,7 +38,8 @@ class TrainingBatches:
         self._batch, self._micro, self._device = batch, micro_batch, device
         self._share = range(-(-batch // micro_batch)) if share is None else share
         self._whole = share is None
-        self._ahead: Prefetch[Tensor] | None = None
+        self._ahead: Prefetch[list[Tensor]] | None = None
+        self._group = max(1, GROUP_TOKENS // (micro_batch * n_ctx))
         self._next_step = 0
         self._held: deque[Tensor] = deque()
 
@@ -44,9 +49,10 @@ class TrainingBatches:
         micro_batches(step) yields them all the same. Raises as it does.
         """
         ahead = self._begin(step)
-        while len(self._held) * self._micro < min(count, self._batch):
-            self._held.append(next(ahead))
-        rows = torch.cat(list(self._held))[:count].to(self._device, non_blocking=True)
+        needed = -(-min(count, self._batch) // self._micro)
+        while len(self._held) < needed:
+            self._held.extend(next(ahead))
+        rows = torch.cat(list(islice(self._held, needed)))[:count].to(self._device, non_blocking=True)
         return rows[:, :-1], rows[:, 1:]
 
     def sequences(self, step: int, which: range) -> tuple[Tensor, Tensor]:
@@ -67,8 +73,9 @@ class TrainingBatches:
         ahead = self._begin(step)
         self._next_step = 0
         for number in self._share:
-            rows = self._held.popleft() if self._held else next(ahead)
-            rows = rows.to(self._device, non_blocking=True)
+            if not self._held:
+                self._held.extend(next(ahead))
+            rows = self._held.popleft().to(self._device, non_blocking=True)
             if number == self._share[-1]:
                 self._next_step = step + 1
             yield rows[:, :-1], rows[:, 1:]
@@ -84,11 +91,11 @@ class TrainingBatches:
             self._ahead = None
         self._held.clear()
 
-    def _begin(self, step: int) -> Prefetch[Tensor]:
-        """Return the thread's micro-batches from those of `step` on, less those that are held."""
+    def _begin(self, step: int) -> Prefetch[list[Tensor]]:
+        """Return the thread's groups of micro-batches from those of `step` on, less those that are held."""
         if self._ahead is None or self._next_step != step:
             self.close()
-            self._ahead, self._next_step = Prefetch(self._from_step(step), PREFETCHED), step
+            self._ahead, self._next_step = Prefetch(_in_groups(self._from_step(step), self._group), PREFETCHED), step
         return self._ahead
 
     def _from_step(self, step: int) -> Iterator[Tensor]:
@@ -101,6 +108,21 @@ class TrainingBatches:
                 both = torch.from_numpy(rows.astype(np.int64))
                 yield both.pin_memory() if self._device.type == "cuda" else both
             step += 1
+
+
+def _in_groups(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Yield `items` in lists of `size`; what they raise comes after those before it."""
+    group: list[Tensor] = []
+    try:
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
+    except (Gpt2Error, OSError):
+        if group:
+            yield group
+        raise
 
 
 class ValidationSet:

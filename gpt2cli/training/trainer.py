@@ -25,7 +25,7 @@ from gpt2cli.errors import (
     UsageFault,
     os_sentence,
 )
-from gpt2cli.model.freed_memory import freed_memory_kept
+from gpt2cli.model.freed_memory import freed_memory_kept, freed_memory_returned
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.checkpoint import checkpoints_of
 from gpt2cli.records.jsonl import Record
@@ -62,7 +62,7 @@ from gpt2cli.training.retention import let_go, remove, step_of
 from gpt2cli.training.run_log import RunLog, UnwrittenLog
 from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike, SpikeDetector
 from gpt2cli.training.step import batch_gradient, clip_gradient
-from gpt2cli.training.step_speed import speed_fields
+from gpt2cli.training.step_speed import StepSpeed
 from gpt2cli.training.validation import validate
 
 
@@ -74,12 +74,13 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     """
     ranks = plan.ranks
     with contextlib.ExitStack() as held:
-        held.enter_context(freed_memory_kept())
         with ranks.together():
             ranks.check(plan.config)
             plan.shards.check_structure()
-            found = open_run(plan, held) if ranks.leader else None
-        record, finished = ranks.from_leader(found)
+            found = open_run(plan, held, reporter) if ranks.leader else None
+        record, finished, recompute = ranks.from_leader(found)
+        plan = replace(plan, recompute=recompute)
+        held.enter_context(freed_memory_returned() if recompute else freed_memory_kept())
         with ranks.together():
             if record["data_sha256"] != plan.shards.data_sha256:
                 raise UsageFault(f"the shards in {plan.shards.directory} are not those of the leader")
@@ -115,7 +116,7 @@ class _Run:
         self.model = self.ranks.build(config, plan.device)
         prepare(self.model, config)
         self.model.separator = plan.vocabulary.eot if config.doc_mask else None
-        self.model.recompute = plan.recompute
+        self.model.recompute = bool(plan.recompute)
         if not self.ranks.in_step:  # a part of a model has no compiled form
             with self.ranks.together():
                 use_compiled(self.model, config)
@@ -234,7 +235,7 @@ class _Run:
         if layers:
             fields = layer_fields(self.model, self.optimizer, before, self.layer_gradients, self.ranks)
             self.log.metrics("gpt2.layers", step, {"layers": fields})
-        speed = speed_fields(config, seconds, self.gemm_flops_per_second)
+        speed = self.speed.fields(seconds)
         self.log.perf(step, speed)
         self.reporter.progress(step * config.batch_tokens, config.tokens, "tokens", step=f"{step}/{config.steps}",
                                loss=f"{loss:.4f}", lr=f"{lr:.2e}", tokens_per_s=f"{speed['tokens_per_second']:,.0f}",
@@ -392,5 +393,6 @@ class _Run:
                 where = f"branching off {branch.directory}"
             self.reporter.note(f"{where} after step {self.step} of {config.steps} in {self.plan.directory}")
         if self.step < config.steps:
-            self.gemm_flops_per_second = self.ranks.world * gemm_flops_per_second(self.plan.device, config.dtype)
+            peak = self.ranks.world * gemm_flops_per_second(self.plan.device, config.dtype)
+            self.speed = StepSpeed(config, peak)
             announce(self.model, self.batches, config, self.step + self.left_out, self.ranks, self.reporter)
