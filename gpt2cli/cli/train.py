@@ -38,8 +38,9 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
               help="Defaults of the reproductions, or those of the first GPT.")
 @click.option("--batch-tokens", type=Count(1), metavar="TOKENS", help="Tokens in an optimizer step; default 524,288.")
 @click.option("--micro-batch", type=Count(1), metavar="N", help="Sequences at once: memory only, not the result.")
-@click.option("--activation-checkpointing", is_flag=True,
-              help="Keep one activation a block and compute the rest again: less memory, a third more work, same bits.")
+@click.option("--activation-checkpointing/--no-activation-checkpointing", default=None,
+              help="Keep one activation a block and compute the rest again: less memory, a third more work, same bits; "
+                   "default: where memory is short.")
 @click.option("--steps", type=Count(1), metavar="N", help="Length of the run in steps; default: one epoch.")
 @click.option("--tokens", type=Count(1), metavar="N", help="Length of the run in tokens, in place of --steps.")
 @click.option("--lr", type=Real(0, min_open=True), metavar="RATE",
@@ -98,7 +99,7 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 def command(
     console: Console, shards: str, device: str, threads: int | None, keep: int, max_time: float | None,
     parallel: str | None, output: str | None, override: bool, force: bool, dry_run: bool, branch_from: str | None,
-    branch_step: int | None, init_from: str | None, activation_checkpointing: bool, **options: Any,
+    branch_step: int | None, init_from: str | None, activation_checkpointing: bool | None, **options: Any,
 ) -> None:
     """Train GPT-2 on SHARDS, a directory made by gpt2 pack.
 
@@ -133,7 +134,7 @@ def command(
         config = TrainConfig(**ranks.from_leader(config.as_record() if config else None))
         if dry_run:
             if ranks.leader:
-                _print_plan(config, shard_set, directory, activation_checkpointing)
+                _print_plan(config, shard_set, directory, bool(activation_checkpointing))
             return
         summary = _train(config, shard_set, directory, own_device, console, keep=keep, max_seconds=max_time,
                          override=override, force=force, branch=branch, ranks=ranks, initial=initial,
@@ -247,13 +248,12 @@ def _noise_lines(config: TrainConfig) -> list[tuple[str, str]]:
 
 
 def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path, recompute: bool) -> None:
-    from gpt2cli.tokens.order import BLOCK_TOKENS, BUFFER_BLOCKS
     from gpt2cli.training.checkpointing import checkpoint_path
+    from gpt2cli.training.memory_choice import reader_bytes
     from gpt2cli.training.peak_estimate import peak_memory
 
     shape = config.shape
-    held = min(shard_set.n_tokens("train"), BLOCK_TOKENS * BUFFER_BLOCKS) * (2 if config.n_vocab <= 1 << 16 else 4)
-    memory = peak_memory(config, held)
+    memory = peak_memory(config, reader_bytes(shard_set), recompute)
     flops = config.tokens * shape.train_flops_per_token()
     epochs = config.tokens / shard_set.n_tokens("train")
     lines = [
@@ -269,7 +269,7 @@ def _print_plan(config: TrainConfig, shard_set: ShardSet, directory: Path, recom
         ("memory", f"about {memory.total / 2**30:.2f} GiB at the peak: parameters {memory.parameters / 2**30:.2f}, "
                    f"gradients {memory.gradients / 2**30:.2f}, optimizer {memory.optimizer / 2**30:.2f}, activations "
                    f"{memory.activations / 2**30:.2f}, head {memory.head / 2**30:.2f}, program and data "
-                   f"{memory.process / 2**30:.2f}" + ("; less with activation checkpointing" if recompute else "")),
+                   f"{memory.process / 2**30:.2f}"),
         ("dtype", config.dtype),
         *_noise_lines(config),
         ("writes", f"{directory}/run.json, metrics.jsonl, perf.jsonl, lock, manifest.json"),

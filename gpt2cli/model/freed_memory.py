@@ -10,22 +10,36 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""mallopt(3): how much free memory at the end is kept, and how many pieces are mapped by themselves."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+"""mallopt(3): how much free memory at the end is kept, from which size on pieces are mapped by themselves, how many."""
 _DEFAULTS = {_TRIM_THRESHOLD: 128 << 10, _MMAP_MAX: 65536}
 _KEPT = {_TRIM_THRESHOLD: (1 << 31) - 1, _MMAP_MAX: 0}
+_RETURNED = {_MMAP_THRESHOLD: 1 << 20, _TRIM_THRESHOLD: 128 << 10, _MMAP_MAX: 65536}
+
+
+def freed_memory_kept() -> contextlib.AbstractContextManager[None]:
+    """Let this process keep what it frees inside the block, where its allocator is glibc's; then give back the rest."""
+    return _with(_KEPT)
+
+
+def freed_memory_returned() -> contextlib.AbstractContextManager[None]:
+    """Let this process return at once what it frees inside the block, where its allocator is glibc's.
+
+    glibc raises its threshold to the size of what was freed, up to 32 MiB, and pieces below it lie among others, which
+    keep them from going back. A threshold that is set stays.
+    """
+    return _with(_RETURNED)
 
 
 @contextlib.contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Let this process keep what it frees inside the block, where its allocator is glibc's; then give back the rest."""
+def _with(options: dict[int, int]) -> Iterator[None]:
     try:
         libc = ctypes.CDLL(None)
         set_option, trim = libc.mallopt, libc.malloc_trim
     except (OSError, AttributeError):
         yield
         return
-    for option, value in _KEPT.items():
+    for option, value in options.items():
         set_option(option, value)
     try:
         yield

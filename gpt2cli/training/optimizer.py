@@ -137,6 +137,7 @@ class AdamW:
             part = Narrow(name, held_here(parameter).view(-1), None if low is None else low.view(-1),
                           held_here(parameter.grad).reshape(-1), exp_avg.view(-1), exp_avg_sq.view(-1))
             kernel.move(part, int(steps.add_(1.0)), lr, group.weight_decay)
+        torch.autograd.graph.increment_version(group.parameters)  # as after the fused kernel
 
     def _begin(self, group: _Group) -> None:
         places, dtype = [held_here(parameter) for parameter in group.parameters], self._moment_dtype

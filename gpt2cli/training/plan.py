@@ -13,10 +13,12 @@ import torch
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.run_directory import CHECKPOINTS, METRICS, PERF, is_finished, is_run, locked
 from gpt2cli.records.shard_set import ShardSet
+from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.branch import Branch
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.initial_weights import InitialWeights
+from gpt2cli.training.memory_choice import choose_recompute
 from gpt2cli.training.ranks import ALONE, Ranks
 from gpt2cli.training.run_record import agree, run_record
 
@@ -32,7 +34,8 @@ class TrainPlan:
     device: torch.device
     branch: Branch | None = None
     initial: InitialWeights | None = None
-    recompute: bool = False
+    recompute: bool | None = None
+    """Whether activations are computed again; None: where there is not the memory to keep them."""
     keep: int = 2
     max_seconds: float | None = None
     override: bool = False
@@ -51,16 +54,22 @@ class TrainSummary:
     already_done: bool
 
 
-def open_run(plan: TrainPlan, held: contextlib.ExitStack) -> tuple[Record, bool]:
-    """Lock the run's directory for as long as `held` is; return its record, and whether it is finished."""
+def open_run(plan: TrainPlan, held: contextlib.ExitStack, reporter: Reporter) -> tuple[Record, bool, bool]:
+    """Lock the run's directory for as long as `held` is.
+
+    Return its record, whether it is finished, and whether activations are computed again (memory_choice.py).
+    """
     plan.directory.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(plan.directory))
+    recompute = bool(plan.recompute)
+    if plan.force or not is_finished(plan.directory):
+        recompute = choose_recompute(plan.config, plan.shards, plan.device, plan.ranks, plan.recompute, reporter)
     if plan.force and is_run(plan.directory):
         _clear(plan.directory)
     if plan.branch is not None and not is_run(plan.directory):
         plan.branch.check()
     fresh = run_record(plan.config, plan.shards, plan.branch)
-    return agree(plan.directory, fresh, plan.shards, plan.override), is_finished(plan.directory)
+    return agree(plan.directory, fresh, plan.shards, plan.override), is_finished(plan.directory), recompute
 
 
 def _clear(directory: Path) -> None:

@@ -32,3 +32,23 @@ def rss_bytes() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def available_bytes() -> int | None:
+    """Return what this process may hold in bytes, what it already holds included; None where the system does not tell.
+
+    The system's available memory and free swap, or what its control group (version 2) leaves, if that is less.
+    """
+    try:
+        kib = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+        available = (int(kib["MemAvailable"]) + int(kib.get("SwapFree", 0))) << 10
+    except (OSError, KeyError):
+        return None
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        held = re.search(r"^anon (\d+)$", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
+    except OSError:
+        limit, held = "max", None
+    if limit.isdigit() and held is not None:
+        available = min(available, int(limit) - int(held[1]))
+    return available + (rss_bytes() or 0)
