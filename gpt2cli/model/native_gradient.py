@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from gpt2cli.model.gpt2 import GPT2, LAYER_NORM_EPS, Block, Projection
 from gpt2cli.model.native_kernels import NativeKernels
-from gpt2cli.model.nll import HEAD_CHUNK
 from gpt2cli.sizes import ModelShape
 
 _LANES = 16
+NATIVE_CHUNK = 1024
+"""Positions whose logits exist at once, in bf16; the more, the less often the token table's gradient is added to."""
 _ROW = 64
 """Logits of a chunk begin a row at a multiple of this many."""
 _TABLE_ROWS = 8192
@@ -68,7 +69,7 @@ class _Rooms:
         self.mlp, self.mlp_slope = (torch.empty(N, 4 * C, dtype=bf16) for _ in range(2))
         self.qkv_slope = torch.empty(N, 3 * C, dtype=bf16)
         self.nll = torch.empty(N)
-        self.logits = torch.empty(min(N, HEAD_CHUNK), -(-shape.n_vocab // _ROW) * _ROW, dtype=bf16)
+        self.logits = torch.empty(min(N, NATIVE_CHUNK), -(-shape.n_vocab // _ROW) * _ROW, dtype=bf16)
         self.product = torch.empty(max(4 * C * C, min(shape.n_vocab, _TABLE_ROWS) * C), dtype=bf16)
 
 
@@ -143,8 +144,8 @@ class NativeGradient:
     def _head(self, rooms: _Rooms, targets_N: Tensor, scale: float) -> Tensor:
         """Leave the gradient of the final norm's output in rooms.slope; return the summed nll."""
         n_vocab, w_VC = self._model.shape.n_vocab, self._narrow[self._wte]
-        for start in range(0, len(targets_N), HEAD_CHUNK):
-            rows = slice(start, start + HEAD_CHUNK)
+        for start in range(0, len(targets_N), NATIVE_CHUNK):
+            rows = slice(start, start + NATIVE_CHUNK)
             count = len(targets_N[rows])
             logits = rooms.logits[:count, :n_vocab]
             torch.mm(rooms.normed[rows], w_VC.T, out=logits)
