@@ -108,7 +108,13 @@ class SmallNetwork:
         return each
 
     def whole_gradient(self) -> Tensor | None:
-        """Return the gradient of all parameters as the one tensor that theirs are views of; None where they are not."""
+        """Return the gradient of all parameters as the one tensor that theirs are views of; None where they are not.
+
+        Nor where gradients are kept apart to be summed (--deterministic): ranks with one alone would measure it
+        otherwise than ranks with several.
+        """
+        if not self._reuse:
+            return None
         given, first = self._given, self.parameters[0].grad
         ours = given is not None and first is not None and first.data_ptr() == given.flat.data_ptr()
         return given.flat if given is not None and ours else None
