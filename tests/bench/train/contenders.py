@@ -17,17 +17,22 @@ from typing import Any
 
 import torch
 
-MODELS = {"small": (12, 12, 768, 1024, 1), "ladder": (6, 6, 384, 256, 4)}
-"""Layers, heads, width, context, sequences of a batch."""
-VOCABULARY = 50257
+MODELS = {"small": (12, 12, 768, 1024, 1), "ladder": (6, 6, 384, 256, 4),
+          **{f"tiny-{width}": (2, width // 8, width, 32, 16) for width in (16, 32, 64, 128)}}
+"""Layers, heads, width, context, sequences of a batch. tiny-N are what gpt2 fit-scaling plan trains."""
 LR, BETAS, DECAY = 6e-4, (0.9, 0.95), 0.1
 Step = Callable[[torch.Tensor, torch.Tensor], None]
+
+
+def vocabulary(model: str) -> int:
+    """Return how many ids a model knows."""
+    return 512 if model.startswith("tiny") else 50257
 
 
 def batch(model: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return random inputs and targets (B, T)."""
     context, sequences = MODELS[model][3:]
-    rows = torch.randint(VOCABULARY, (sequences, context + 1), generator=torch.Generator().manual_seed(seed))
+    rows = torch.randint(vocabulary(model), (sequences, context + 1), generator=torch.Generator().manual_seed(seed))
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
@@ -44,7 +49,7 @@ def ours(model: str, dtype: str, how: str) -> Step:
     count = context * sequences
     options = TrainOptions(layers=layers, heads=heads, embd=width, context=context, batch_tokens=count, steps=1000,
                            micro_batch=sequences, dtype=dtype)
-    config = resolve(options, n_vocab=VOCABULARY, train_tokens=1 << 30, native_bf16=True)
+    config = resolve(options, n_vocab=vocabulary(model), train_tokens=1 << 30, native_bf16=True)
     config = compiling.with_compiling(config, how, torch.device("cpu"), False)
     kept = freed_memory_kept()
     kept.__enter__()
@@ -96,14 +101,15 @@ def plain_step(network: Any, loss_of: Callable[..., torch.Tensor], optimizers: l
 
 
 def nanogpt(model: str, bf16: bool, compiled: bool) -> Step:
-    """Return a step of nanoGPT's train.py (NANOGPT: its directory), its vocabulary padded to 50,304 as there."""
+    """Return a step of nanoGPT's train.py (NANOGPT: its directory), its vocabulary padded to 64 as there."""
     if not (Path(os.environ.get("NANOGPT", "/")) / "model.py").exists():
         missing("nanoGPT (NANOGPT=DIR)")
     sys.path.insert(0, os.environ["NANOGPT"])
     sys.stdout = sys.stderr  # it prints
     module = importlib.import_module("model")
     layers, heads, width, context, _ = MODELS[model]
-    network = module.GPT(module.GPTConfig(block_size=context, vocab_size=50304, n_layer=layers, n_head=heads,
+    padded = -(-vocabulary(model) // 64) * 64
+    network = module.GPT(module.GPTConfig(block_size=context, vocab_size=padded, n_layer=layers, n_head=heads,
                                           n_embd=width, dropout=0.0, bias=True))
     own = network.configure_optimizers(DECAY, LR, BETAS, "cpu")
     run = torch.compile(network) if compiled else network
@@ -118,7 +124,8 @@ def transformers(model: str, bf16: bool, compiled: bool) -> Step:
         missing("transformers")
     layers, heads, width, context, _ = MODELS[model]
     network = GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=width, n_positions=context,
-                                         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)).train()
+                                         vocab_size=vocabulary(model), resid_pdrop=0.0, embd_pdrop=0.0,
+                                         attn_pdrop=0.0)).train()
     run = torch.compile(network) if compiled else network
 
     def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -144,9 +151,11 @@ def missing(what: str) -> None:
 CONTENDERS: dict[str, Callable[[str], Step]] = {
     "gpt2cli bf16 native": lambda model: ours(model, "bf16", "native"),
     "gpt2cli bf16": lambda model: ours(model, "bf16", "off"),
+    "gpt2cli fp32 native": lambda model: ours(model, "fp32", "native"),
     "gpt2cli fp32": lambda model: ours(model, "fp32", "off"),
     "nanoGPT bf16 compiled": lambda model: nanogpt(model, True, True),
     "nanoGPT bf16": lambda model: nanogpt(model, True, False),
+    "nanoGPT fp32 compiled": lambda model: nanogpt(model, False, True),
     "nanoGPT fp32": lambda model: nanogpt(model, False, False),
     "transformers bf16 compiled": lambda model: transformers(model, True, True),
     "transformers bf16": lambda model: transformers(model, True, False),
