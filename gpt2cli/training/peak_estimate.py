@@ -61,7 +61,10 @@ def peak_memory(config: TrainConfig, data_bytes: int = 0, recompute: bool = Fals
     at_head = PeakMemory(state[0], gradients if config.micro_batches > 1 else 0, state[1],
                          int(unit * (body + _ONE_LAYER[kind])),
                          4 * table + logits + _copies(config, kind, recompute), _PROCESS + data_bytes)
-    at_end = PeakMemory(state[0], gradients, state[1], int(unit * _ONE_LAYER[kind]), 4 * table, _PROCESS + data_bytes)
+    # the table's gradient by the head and by the embedding, in fp32 and in bf16, and their sum
+    tables = 4 if kind != "narrow" else 10 if config.micro_batches == 1 else 15
+    at_end = PeakMemory(state[0], gradients, state[1], int(unit * _ONE_LAYER[kind]), tables * table,
+                        _PROCESS + data_bytes)
     return max(at_head, at_end, key=lambda each: each.total)
 
 

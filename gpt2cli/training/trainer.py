@@ -80,7 +80,8 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
             found = open_run(plan, held, reporter) if ranks.leader else None
         record, finished, recompute = ranks.from_leader(found)
         plan = replace(plan, recompute=recompute)
-        held.enter_context(freed_memory_returned() if recompute else freed_memory_kept())
+        sparing = recompute or plan.config.weights == "bf16"
+        held.enter_context(freed_memory_returned() if sparing else freed_memory_kept())
         with ranks.together():
             if record["data_sha256"] != plan.shards.data_sha256:
                 raise UsageFault(f"the shards in {plan.shards.directory} are not those of the leader")

@@ -22,7 +22,9 @@ LARGE = ("--layers", 8, "--embd", 128, "--context", 512, "--steps", 2, "--eval-t
     ("--batch-tokens", 8192, "--micro-batch", 16, "--dtype", "fp32"),
     ("--batch-tokens", 16384, "--micro-batch", 16, "--dtype", "bf16"),
     ("--batch-tokens", 512, "--dtype", "fp32", "--layers", 3, "--embd", 1024),
-], ids=["activations", "two micro-batches", "parameters"])
+    ("--batch-tokens", 16384, "--micro-batch", 16, "--dtype", "fp32", "--activation-checkpointing"),
+    ("--batch-tokens", 512, "--weights", "bf16", "--moments", "bf16", "--layers", 3, "--embd", 1024),
+], ids=["activations", "two micro-batches", "parameters", "computed again", "narrow"])
 def test_the_foretold_peak_is_within_15_per_cent_of_the_measured_one(
     gpt2: Run, shard_directory: Path, tmp_path: Path, options: tuple[object, ...]
 ) -> None:
