@@ -86,10 +86,16 @@ class Steps:
     def records(self, paths: Paths, kind: str) -> Iterator[Record]:
         """Yield the records of `kind` in `paths`, without their schema field."""
         for path in paths:
-            tally = ReadTally()
-            for record in read_records(path, tally, kinds=(kind,)):
-                _require_text(record, str(path))
-                yield {name: value for name, value in record.items() if name != "schema"}
+            tally, begun = ReadTally(), False
+            try:
+                for record in read_records(path, tally, kinds=(kind,)):
+                    begun = True
+                    _require_text(record, str(path))
+                    yield {name: value for name, value in record.items() if name != "schema"}
+            except BadInput as error:
+                if begun:
+                    raise
+                raise BadInput(f"{error}; what is read here are {kind} records, which the step before writes") from None
             for warning in tally.warnings:
                 self._reporter.warn(warning)
             if tally.skipped:

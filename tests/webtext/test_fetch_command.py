@@ -81,6 +81,12 @@ def test_a_full_output_device_is_told_and_costs_no_page(gpt2_here: Gpt2Here, tmp
         assert len(pages_of(gpt2_here(*arguments, input=source, check=True).stdout)) == 5
 
 
+def test_a_list_of_urls_is_no_links_yet(gpt2_here: Callable[..., Any], tmp_path: Path) -> None:
+    done = gpt2_here("webtext-scrape", "fetch", "--work", tmp_path, input=b"http://127.0.0.1/\n")
+    assert done.returncode == 65
+    assert b"line 1: not JSON" in done.stderr and b"gpt2.link records, which the step before writes" in done.stderr
+
+
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     append = WarcFiles.append
