@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
+from gpt2cli.model.native_gradient import NATIVE_CHUNK
 from gpt2cli.model.nll import HEAD_CHUNK
 from gpt2cli.training.config import TrainConfig
 
@@ -53,7 +54,7 @@ def peak_memory(config: TrainConfig, data_bytes: int = 0, recompute: bool = Fals
     body = _PER_LAYER[kind] + shape.n_layer * _INPUT[kind] if recompute else _PER_LAYER[kind] * shape.n_layer
     if kind == "native":
         copies = 2 * n + 2 * max(4 * shape.n_embd**2, min(shape.n_vocab, 8192) * shape.n_embd)
-        logits = 2 * min(HEAD_CHUNK, positions) * shape.n_vocab
+        logits = 2 * min(NATIVE_CHUNK, positions) * shape.n_vocab
         return PeakMemory(state[0], gradients, state[1], int(unit * (body + _ONE_LAYER[kind])), copies + logits,
                           _PROCESS + data_bytes)
     # of several chunks the one before is still held
