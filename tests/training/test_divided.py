@@ -25,7 +25,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory, shard_directory: Path) -> Pa
 @pytest.mark.parametrize(("world", "how"), [
     (2, "fsdp"), (2, "tp=2"), (2, "pp=2"),
     pytest.param(3, "fsdp", marks=SLOW), pytest.param(4, "pp=2", marks=SLOW),
-    pytest.param(4, "pp=2,tp=2", marks=SLOW), pytest.param(4, "fsdp,tp=2", marks=SLOW),
 ])
 def test_a_divided_model_trains_as_a_whole_one_does_and_leaves_the_same_files(
     world: int, how: str, alone: Path, shard_directory: Path, tmp_path: Path
@@ -57,7 +56,7 @@ def test_a_divided_run_goes_on_with_other_ranks_and_other_divisions(
     alone: Path, shard_directory: Path, tmp_path: Path
 ) -> None:
     run, options = tmp_path / "parts", (*OPTIONS, "--micro-batch", 4)
-    for world, how in ((2, "fsdp"), (4, "tp=2"), (1, None), (3, "pp=3"), (4, "fsdp,pp=2")):
+    for world, how in ((4, "tp=2"), (4, "fsdp,tp=2"), (1, None), (3, "pp=3"), (4, "pp=2,tp=2")):
         divided = () if how is None else ("--parallel", how)
         end = trained(world, shard_directory, run, *options, *divided, "--max-time", 0.001, check=False)
         assert end.statuses == [75] * world, end.err
