@@ -7,6 +7,7 @@ numbers, so it is left to a person, and named.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -61,8 +62,8 @@ def choose_recompute(
     raise Gpt2Error(f"{found}, and {_gib(available)} are available; {_way_out(config, available, needed, asked)}")
 
 
-def _way_out(config: TrainConfig, available: int, needed: object, asked: bool | None) -> str:
-    assert callable(needed)
+def _way_out(config: TrainConfig, available: int, needed: Callable[[TrainConfig, bool], int],
+             asked: bool | None) -> str:
     also = " --activation-checkpointing" if asked is False else ""
     least = config
     for changed in ({}, *_ALTERNATIVES):

@@ -78,22 +78,21 @@ def test_threads_and_load_beside_the_cpus_there_are(monkeypatch: pytest.MonkeyPa
 
 def test_a_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(memory, "_CONTAINER", (tmp_path / "memory.max",))
     whole = processor.usable_cpus()
-    assert whole >= 1 and memory.container_limit() is None
-    for path in ("cpu.max", "memory.max"):
-        (tmp_path / path).write_text("max 100000\n" if path == "cpu.max" else "max\n")
-    assert processor.usable_cpus() == whole and memory.container_limit() is None
+    assert whole >= 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert processor.usable_cpus() == whole
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    (tmp_path / "memory.max").write_text("1073741824\n")
-    assert processor.usable_cpus() == 0.5 and memory.container_limit() == 1 << 30
-    assert next(memory.memory()).value.startswith("1.0 GiB allowed here, of ")
+    assert processor.usable_cpus() == 0.5
 
 
-def test_sizes_that_do_not_fit_are_said() -> None:
-    all_fit = states(list(memory.trainable(1 << 40)))
-    assert set(all_fit.values()) == {"good"} and list(all_fit) == [f"train {n}" for n in
-                                                                 ("small", "medium", "large", "xl")]
+def test_sizes_are_told_how_they_fit() -> None:
+    plenty = list(memory.trainable(1 << 40))
+    assert [finding.name for finding in plenty] == ["train small", "train medium", "train large", "train xl"]
+    assert set(states(plenty).values()) == {"good"}
+    assert all(finding.value.endswith("--micro-batch 1") for finding in plenty)
+    some = {finding.name: finding for finding in memory.trainable(23 << 30)}
+    assert some["train xl"].state == "good" and "--weights bf16 --moments bf16" in some["train xl"].value
     assert set(states(list(memory.trainable(1 << 29))).values()) == {"note"}
 
 
