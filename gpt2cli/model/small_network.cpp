@@ -352,7 +352,7 @@ void attend_back(const Shape &s, const Thread &m, const float *qkvt, const float
 }
 
 // Returns the summed nll of R rows of logits and leaves `factor` times its gradient in their place.
-double head(int64_t R, int64_t V, float *logits, const int64_t *targets, float factor, float *each) {
+double head(int64_t R, int64_t V, float *logits, const int64_t *targets, float factor) {
     const int64_t N = vecs(V);
     const ints live = lane_numbers() < (int32_t)(V - (N - 1) * LANES);
     double nll = 0;
@@ -369,9 +369,8 @@ double head(int64_t R, int64_t V, float *logits, const int64_t *targets, float f
             at(logits + n * LANES) = e;
             total += e;
         }
-        const float whole = sum(total), one = std::log(whole) - (wanted - top);
-        if (each) each[r] = one;
-        nll += one;
+        const float whole = sum(total);
+        nll += std::log(whole) - (wanted - top);
         const float share = factor / whole;
         for (int64_t n = 0; n < N; n++) at(logits + n * LANES) *= share;
         logits[targets[r]] -= factor;
@@ -401,7 +400,7 @@ struct Pass {
         multiply<false>(R, vecs(q.rows), q.columns, dy, out, w.wt[p], in, dx, in);
     }
 
-    double forward(const int64_t *ids, int64_t id_step, const int64_t *targets, float factor, float *each) const {
+    double forward(const int64_t *ids, int64_t id_step, const int64_t *targets, float factor) const {
         const int64_t last = 2 + EACH * s.L;
         for (int64_t r = 0; r < R; r++) {
             const float *token = w.w[0] + ids[r / s.T * id_step + r % s.T] * PC, *place = w.w[1] + r % s.T * PC;
@@ -428,7 +427,7 @@ struct Pass {
         multiply<false>(R, vecs(s.V), C, m.in, PC, w.wt[0], PV, m.logits, PV);
         int64_t wanted[MOST_POSITIONS];
         for (int64_t r = 0; r < R; r++) wanted[r] = targets[r / s.T * id_step + r % s.T];
-        return head(R, s.V, m.logits, wanted, factor, each);
+        return head(R, s.V, m.logits, wanted, factor);
     }
 
     void backward(const int64_t *ids, int64_t id_step) const {
@@ -482,10 +481,9 @@ extern "C" int64_t small_network_room(const Shape *shape, int64_t threads) {
 }
 
 // Returns the summed nll of B sequences of T tokens, in nats, or -1 when a token is not in the vocabulary. Adds `factor`
-// times its gradient to `gradients`, if there are any, and writes every token's nll to `each`, if it is given. Rows of
-// ids and of targets begin id_step apart.
+// times its gradient to `gradients`. Rows of ids and of targets begin id_step apart.
 extern "C" double small_network(const Shape *shape, float *workspace, const float *const *weights, float *const *gradients,
-                                const int64_t *ids, const int64_t *targets, int64_t id_step, float factor, float *each,
+                                const int64_t *ids, const int64_t *targets, int64_t id_step, float factor,
                                 int64_t threads) {
     const Shape &s = *shape;
     for (int64_t i = 0; i < s.B * s.T; i++) {
@@ -503,18 +501,17 @@ extern "C" double small_network(const Shape *shape, float *workspace, const floa
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t i = 0; i < threads; i++) {
         for (int64_t p = i; p < count; p += threads) copy_in(Parameter(s, p), weights[p], own.w[p], own.wt[p]);
-        if (gradients) std::memset(parts[i].first, 0, (parts[i].end - parts[i].first) * sizeof(float));
+        std::memset(parts[i].first, 0, (parts[i].end - parts[i].first) * sizeof(float));
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t i = 0; i < threads; i++)
         for (int64_t g = groups * i / threads; g < groups * (i + 1) / threads; g++) {
             const int64_t first = g * group, rows = (first + group < s.B ? group : s.B - first) * s.T;
             const Pass pass{s, own, parts[i], rows};
-            nlls[i] += pass.forward(ids + first * id_step, id_step, targets + first * id_step, factor,
-                                    each ? each + first * s.T : nullptr);
-            if (gradients) pass.backward(ids + first * id_step, id_step);
+            nlls[i] += pass.forward(ids + first * id_step, id_step, targets + first * id_step, factor);
+            pass.backward(ids + first * id_step, id_step);
         }
-    for (int64_t p = 0; gradients && p < count; p++) {
+    for (int64_t p = 0; p < count; p++) {
         const Parameter q(s, p);
         for (int64_t i = 0; i < threads; i++)
             for (int64_t r = 0; r < q.rows; r++)

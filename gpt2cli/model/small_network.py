@@ -1,4 +1,4 @@
-"""The training pass of a small network in one call: small_network.cpp, compiled for this machine, behind two methods.
+"""The training pass of a small network in one call: small_network.cpp, compiled for this machine, behind one method.
 
 A step of a network 16 wide takes torch ten times as long as its arithmetic, whatever of it is compiled. The kernel
 computes what gpt2.py and nll.py compute in fp32, to rounding, on CPUs. Wherever it cannot, torch does as ever.
@@ -48,8 +48,7 @@ def small_network_library() -> ctypes.CDLL:
         library.small_network_room.restype = ctypes.c_int64
         library.small_network_room.argtypes = [ctypes.c_void_p, ctypes.c_int64]
         library.small_network.restype = ctypes.c_double
-        library.small_network.argtypes = [*[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p,
-                                          ctypes.c_int64]
+        library.small_network.argtypes = [*[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_float, ctypes.c_int64]
     except (OSError, AttributeError) as error:
         raise NoKernelsError(f"the compiled kernels do not load ({error})") from None
     return library
@@ -98,26 +97,7 @@ class SmallNetwork:
         else:
             gradients = self._pointers(*(parameter.grad.data_ptr() for parameter in self.parameters
                                          if parameter.grad is not None))
-        return torch.tensor(self._run(ids_BT, targets_BT, gradients, scale, None), dtype=torch.float64)
-
-    @torch.no_grad()
-    def nll(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Return -log p(target) in nats, fp32 (B, T). Raises as add() does."""
-        each = torch.empty(ids_BT.shape)
-        self._run(ids_BT, targets_BT, None, 0.0, each.data_ptr())
-        return each
-
-    def whole_gradient(self) -> Tensor | None:
-        """Return the gradient of all parameters as the one tensor that theirs are views of; None where they are not.
-
-        Nor where gradients are kept apart to be summed (--deterministic): ranks with one alone would measure it
-        otherwise than ranks with several.
-        """
-        if not self._reuse:
-            return None
-        given, first = self._given, self.parameters[0].grad
-        ours = given is not None and first is not None and first.data_ptr() == given.flat.data_ptr()
-        return given.flat if given is not None and ours else None
+        return torch.tensor(self._run(ids_BT, targets_BT, gradients, scale), dtype=torch.float64)
 
     def forget_weights(self) -> None:
         """Do nothing: no weights are kept from one call to the next."""
@@ -135,14 +115,14 @@ class SmallNetwork:
             parameter.grad = part
         return self._given.pointers
 
-    def _run(self, ids_BT: Tensor, targets_BT: Tensor, gradients: ctypes.Array[ctypes.c_void_p] | None, scale: float,
-             each: int | None) -> float:
+    def _run(self, ids_BT: Tensor, targets_BT: Tensor, gradients: ctypes.Array[ctypes.c_void_p],
+             scale: float) -> float:
         room = self._workspace(*ids_BT.shape)
         if ids_BT.stride() != targets_BT.stride() or ids_BT.stride(1) != 1:
             ids_BT, targets_BT = ids_BT.contiguous(), targets_BT.contiguous()
         nll = self._library.small_network(
             room.shape, room.floats.data_ptr(), self._pointers(*(each.data_ptr() for each in self.parameters)),
-            gradients, ids_BT.data_ptr(), targets_BT.data_ptr(), ids_BT.stride(0), scale, each, room.threads)
+            gradients, ids_BT.data_ptr(), targets_BT.data_ptr(), ids_BT.stride(0), scale, room.threads)
         if nll == -1.0:
             raise IndexError(f"an id is outside the vocabulary of {self._shape.n_vocab:,}")
         return float(nll)

@@ -157,17 +157,6 @@ def test_it_reads_the_weights_anew() -> None:
     assert float(network.add(inputs, targets, 1.0)) == pytest.approx(_exact(model, inputs, targets)[0], rel=1e-6)
 
 
-def test_nll_of_every_token_without_a_gradient() -> None:
-    shape = ModelShape(2, 4, 32, 48, 130)
-    model, (inputs, targets) = _network(shape), _rows(shape, 3)
-    with torch.no_grad():
-        expected = F.cross_entropy((model(inputs) @ model.wte.weight.T).flatten(0, 1), targets.flatten(),
-                                   reduction="none")
-    found = SmallNetwork(model, small_network_library()).nll(inputs, targets)
-    torch.testing.assert_close(found.flatten(), expected, rtol=1e-5, atol=1e-5)
-    assert not _gradients(model)
-
-
 @pytest.mark.parametrize("bad", [-1, 50, 1 << 40])
 def test_an_id_outside_the_vocabulary_is_refused(bad: int) -> None:
     shape = ModelShape(1, 1, 16, 16, 50)
