@@ -14,7 +14,8 @@ import pytest
 from faults.failing_calls import Faults, Stage, failing_calls, prove
 
 TRAIN = ("train", "shards", "--layers", "1", "--embd", "16", "--context", "32", "--batch-tokens", "64", "--steps", "5",
-         "--checkpoint-every", "2", "--eval-every", "2", "--eval-tokens", "128", "-o", "run")
+         "--checkpoint-every", "2", "--eval-every", "2", "--eval-tokens", "128", "--dtype", "fp32", "-o",
+         "run")
 STAGES = {
     "links": Stage(("webtext-scrape", "links", "RS_2017-10.zst", "--force", "-o", "links.jsonl.zst"),
                    ("links.jsonl.zst",)),
