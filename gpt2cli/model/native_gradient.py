@@ -21,7 +21,7 @@ from gpt2cli.model.native_kernels import NativeKernels
 from gpt2cli.sizes import ModelShape
 
 _LANES = 16
-NATIVE_CHUNK = 1024
+NATIVE_CHUNK = 512
 """Positions whose logits exist at once, in bf16; the more, the less often the token table's gradient is added to."""
 _ROW = 64
 """Logits of a chunk begin a row at a multiple of this many."""
