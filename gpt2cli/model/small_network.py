@@ -99,6 +99,18 @@ class SmallNetwork:
                                          if parameter.grad is not None))
         return torch.tensor(self._run(ids_BT, targets_BT, gradients, scale), dtype=torch.float64)
 
+    def whole_gradient(self) -> Tensor | None:
+        """Return the gradient of all parameters as the one tensor that theirs are views of; None where they are not.
+
+        Nor where gradients are kept apart to be summed (--deterministic): ranks with one alone would measure it
+        otherwise than ranks with several.
+        """
+        if not self._reuse:
+            return None
+        given, first = self._given, self.parameters[0].grad
+        ours = given is not None and first is not None and first.data_ptr() == given.flat.data_ptr()
+        return given.flat if given is not None and ours else None
+
     def forget_weights(self) -> None:
         """Do nothing: no weights are kept from one call to the next."""
 
