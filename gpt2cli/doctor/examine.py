@@ -32,4 +32,4 @@ def _findings(directory: str, measure: bool) -> Iterator[Finding]:
     yield from memory()
     yield from disk(directory, measure)
     yield from limits()
-    yield compiler(measure)
+    yield from compiler(measure)

@@ -74,13 +74,23 @@ def native_kernels() -> NativeKernels:
 
 def compiled_library(stem: str, sources: list[tuple[str, bytes]]) -> Path:
     """Return the library of C++ files (name, content), compiled by this call if it never was. Raises NoKernelsError."""
-    compiler = _compiler()
+    compiler = cxx_compiler()
     digest = hashlib.sha256(repr((sorted(sources), compiler, _version(compiler), FLAGS, _processor())).encode())
     library = _cache_directory() / f"{stem}-{digest.hexdigest()[:16]}.so"
-    return library if library.exists() else _compile(compiler, sources, library)
+    return library if _is_ours(library) else _compile(compiler, sources, library)
 
 
-def _compiler() -> list[str]:
+def _is_ours(library: Path) -> bool:
+    """Return whether a library is there that nobody else could have written: what it holds will be run."""
+    try:
+        found = library.stat()
+    except OSError:
+        return False
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def cxx_compiler() -> list[str]:
+    """Return the command of the C++ compiler: $CXX, or the first that is found. Raises NoKernelsError."""
     named = shlex.split(os.environ.get("CXX", ""))
     if named:
         return named
@@ -112,6 +122,7 @@ def _compile(compiler: list[str], sources: list[tuple[str, bytes]], library: Pat
             built = Path(place) / library.name
             units = sorted(str(Path(place) / name) for name, _ in sources if name.endswith(".cpp"))
             _run([*compiler, *FLAGS, "-o", str(built), *units])
+            built.chmod(0o700)
             built.replace(library)
     except OSError as error:
         raise NoKernelsError(f"the compiled kernels cannot be kept in {library.parent} ({error})") from None

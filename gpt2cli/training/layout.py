@@ -46,9 +46,6 @@ class Layout:
         if config.weights != "fp32":
             raise UsageFault(f"--weights {config.weights} is for ranks that each have the whole model; it does not go "
                              f"with {how}")
-        if config.weights != "fp32":
-            raise UsageFault(f"--weights {config.weights} is for ranks that each have the whole model; it does not go "
-                             f"with {how}")
         if config.deterministic:
             raise UsageFault(f"--deterministic sums whole gradients; it does not go with {how}")
         if config.n_head % self.width:

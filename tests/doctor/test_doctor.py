@@ -17,6 +17,7 @@ from in_process import gpt2_here as gpt2_here
 from gpt2cli.cli.environment import known_variables, unread
 from gpt2cli.doctor import compiler, disk, limits, memory, processor, software
 from gpt2cli.doctor.finding import Finding, binary_size
+from gpt2cli.model.small_network import small_network_library
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -129,12 +130,23 @@ def test_limits_of_open_files() -> None:
 def test_no_compiler_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert compiler.compiler(True).state == "note" and "g++" in compiler.compiler(True).advice
-    broken = tmp_path / "g++"
-    broken.write_text("#!/bin/sh\nexit 1\n")
+    (found,) = compiler.compiler(True)
+    assert found.state == "note" and "g++" in found.advice and "no C++ compiler" in found.value
+
+
+def test_a_compiler_that_fails_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'disk on fire' >&2\nexit 1\n")
     broken.chmod(0o700)
+    monkeypatch.setenv("CXX", str(broken))
     monkeypatch.setattr(compiler, "_PROGRAM", "import sys; sys.exit('no Python.h')")
-    assert "fails: no Python.h" in compiler.compiler(True).value
+    small_network_library.cache_clear()
+    try:
+        there, native, compiled = compiler.compiler(True)
+    finally:
+        small_network_library.cache_clear()
+    assert (there.value, native.state, compiled.state) == (str(broken), "note", "note")
+    assert "disk on fire" in native.value and "fails: no Python.h" in compiled.value
 
 
 def test_variables_that_nothing_reads() -> None:

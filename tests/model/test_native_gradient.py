@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled_passes import needs_native_kernels
 
 from gpt2cli.model import native_kernels as module
 from gpt2cli.model.gpt2 import GPT2
@@ -20,15 +22,7 @@ BF16 = torch.bfloat16
 SHAPE = ModelShape(3, 2, 64, 128, 1000)
 
 
-def _missing() -> bool:
-    try:
-        native_kernels()
-    except NoKernelsError:
-        return True
-    return False
-
-
-native = pytest.mark.skipif(_missing(), reason="no AVX-512 with bf16, or no C++ compiler")
+native = needs_native_kernels()
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +207,16 @@ def test_the_model_can_be_copied_and_has_the_same_names() -> None:
     names = list(model.state_dict())
     model.native = None
     assert list(copy.deepcopy(model).state_dict()) == names
+
+
+@native
+def test_a_library_that_others_could_have_written_is_not_loaded(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sources = [("one.cpp", b'extern "C" int one() { return 1; }\n')]
+    library = module.compiled_library("one", sources)
+    made = library.read_bytes()
+    library.write_bytes(b"another's")
+    assert module.compiled_library("one", sources).read_bytes() == b"another's", "ours, and kept"
+    library.chmod(0o777)
+    assert module.compiled_library("one", sources).read_bytes() == made

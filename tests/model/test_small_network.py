@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled_passes import needs_small_network
 from torch import Tensor
 
 from gpt2cli.model import native_kernels, small_network
@@ -26,12 +27,7 @@ SHAPES = [
 ]  # layers, heads, width, context, vocabulary; sequences
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiler() -> None:
-    try:
-        small_network_library()
-    except NoKernelsError as error:
-        pytest.skip(str(error))
+pytestmark = needs_small_network()
 
 
 def _network(shape: ModelShape, seed: int = 1) -> GPT2:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compiled_passes import needs_native_kernels
 from in_process import gpt2_here  # noqa: F401  (a fixture)
 from runs_here import outcome, records_of
 
@@ -33,15 +34,7 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _missing() -> bool:
-    try:
-        kernels.native_kernels()
-    except kernels.NoKernelsError:
-        return True
-    return False
-
-
-native = pytest.mark.skipif(_missing(), reason="no AVX-512 with bf16, or no C++ compiler")
+native = needs_native_kernels()
 
 
 def config(**options: object) -> TrainConfig:
@@ -103,8 +96,10 @@ def test_a_run_stopped_and_resumed_has_the_same_bytes_and_keeps_its_choice(
 
 @pytest.mark.slow
 def test_torch_compile_of_blocks_changes_rounding_and_no_name() -> None:
-    if _missing():
-        pytest.skip("torch.compile needs a C++ compiler as well")
+    try:
+        kernels.cxx_compiler()
+    except kernels.NoKernelsError as error:
+        pytest.skip(f"torch.compile needs a C++ compiler as well: {error}")
     settings = replace(config(dtype="fp32"), compile="torch")
     rows = torch.randint(97, (2, 33), generator=torch.Generator().manual_seed(1))
     found = []

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from compiled_passes import needs_small_network
 from in_process import gpt2_here as gpt2_here
 
 from gpt2cli.errors import UsageFault
 from gpt2cli.model.gpt2 import GPT2
-from gpt2cli.model.native_kernels import NoKernelsError
 from gpt2cli.model.small_network import SmallNetwork, small_network_library
 from gpt2cli.training import step_speed
 from gpt2cli.training.compiling import with_compiling
@@ -25,12 +25,7 @@ from gpt2cli.training.step_speed import StepSpeed
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiler() -> None:
-    try:
-        small_network_library()
-    except NoKernelsError as error:
-        pytest.skip(str(error))
+pytestmark = needs_small_network()
 
 
 def _config(**changes: object) -> TrainConfig:
