@@ -1,6 +1,6 @@
 """Outputs that are whole or absent: a temporary in the same directory, fsync, rename.
 
-A temporary is named `.NAME.tmp-PID`. The next writer of NAME sweeps the temporaries of writers that died.
+Whoever writes a name that another process is writing is refused, see temporaries.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.records.temporaries import held, temporary_for
 
 
 @contextlib.contextmanager
@@ -20,41 +21,47 @@ def atomic_file(path: str | os.PathLike[str], *, force: bool = True) -> Iterator
     """Yield a binary file that appears as `path`, complete and on disk, only if the block succeeds.
 
     A device or named pipe is written to as it is, and a symbolic link's target is what is replaced.
-    Raises UsageFault when `path` exists and `force` is false, OSError from the file system.
+    Raises UsageFault when `path` exists and `force` is false, Gpt2Error when another process is writing it, OSError
+    from the file system.
     """
     named = Path(path)
     if named.exists() and not named.is_file() and not named.is_dir():
-        with _name_in_errors(named), open(named, "wb") as file:
+        with _naming(named), open(named, "wb") as file:
             yield file  # a rename would put a file in the place of /dev/null itself
         return
     final = Path(os.path.realpath(path)) if os.path.islink(path) else named
-    if not force and final.exists():
-        raise UsageFault(f"{final} exists; give --force to replace it, or another name")
+    if not force:
+        _refuse_existing(final)
     if final.is_dir():
         raise UsageFault(f"{final} is a directory; choose another -o")
-    _sweep(final)
-    temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(final)
-        raise
+    with _naming(final), temporary_for(final, directory=False) as temporary:
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if not force:
+                _refuse_existing(final)
+            os.replace(temporary, final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync_directory(final.parent)
 
 
+def _refuse_existing(final: Path) -> None:
+    if final.exists():
+        raise UsageFault(f"{final} exists; give --force to replace it, or another name")
+
+
 @contextlib.contextmanager
-def _name_in_errors(path: Path) -> Iterator[None]:
+def _naming(final: Path) -> Iterator[None]:
+    """Let errors that name nothing, or a temporary, name `final`."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
+        if error.filename is None or Path(error.filename).name.startswith(f".{final.name}.tmp-"):
+            error.filename, error.filename2 = str(final), None
         raise
 
 
@@ -62,27 +69,38 @@ def _name_in_errors(path: Path) -> Iterator[None]:
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty directory that appears as `path`, every file fsynced, only if the block succeeds.
 
-    An existing `path` is replaced. Raises OSError from the file system.
+    An existing `path` is replaced. Raises Gpt2Error when another process is writing it, OSError from the file system.
     """
     final = Path(path)
-    _sweep(final)
-    temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
-    try:
-        temporary.mkdir()
-        yield temporary
-        for directory, _, names in os.walk(temporary):
-            for name in names:
-                sync_file(Path(directory) / name)
-            sync_directory(Path(directory))
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(temporary, final)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):
-            error.filename = str(final)
-        raise
+    with _naming(final), temporary_for(final, directory=True) as temporary:
+        try:
+            yield temporary
+            for directory, _, names in os.walk(temporary):
+                for name in names:
+                    sync_file(Path(directory) / name)
+                sync_directory(Path(directory))
+            _exchange(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     sync_directory(final.parent)
+
+
+def _exchange(temporary: Path, final: Path) -> None:
+    """Put a directory in the place of `final`, which is there whole until then, and again if that fails."""
+    old = temporary.with_name(f"{temporary.name}-old")
+    with held(final, os.getpid()):
+        there = final.exists()
+        try:
+            if there:
+                os.rename(final, old)
+            os.rename(temporary, final)
+        except BaseException:
+            if there and not os.path.lexists(final):
+                os.rename(old, final)
+            raise
+        if there:
+            shutil.rmtree(old)
 
 
 def check_new_directory(directory: Path, force: bool, belongs: Callable[[str], bool], kind: str) -> None:
@@ -126,28 +144,3 @@ def sync_directory(path: Path) -> None:
     finally:
         os.close(descriptor)
 
-
-def _sweep(final: Path) -> None:
-    prefix = f".{final.name}.tmp-"
-    if not final.parent.is_dir():
-        return
-    for stale in final.parent.iterdir():
-        pid = stale.name.removeprefix(prefix)
-        if not stale.name.startswith(prefix) or not pid.isdigit() or _alive(int(pid)):
-            continue
-        if stale.is_dir():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
-            stale.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -1,0 +1,123 @@
+"""Temporaries beside the outputs they become: each held by its writer's lock, those of dead writers swept.
+
+One is named `.NAME.tmp-PID`; what a directory replaces lies as `.NAME.tmp-PID-old` for the moment of the exchange. The
+lock, not the number, says whether its writer lives: numbers are given again, and mean nothing in another container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt2cli.errors import Gpt2Error
+
+_HELD: set[int] = set()
+"""Descriptors that hold a lock of this process."""
+
+
+def _let_go() -> None:
+    """Close the locks that a worker inherits: it may outlive a killed parent for a moment, whose lock must be free."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextlib.contextmanager
+def temporary_for(final: Path, *, directory: bool) -> Iterator[Path]:
+    """Yield an empty file or directory beside `final`, this process's while the block runs; it is not removed after.
+
+    Temporaries of writers of `final` that died are removed first. Raises Gpt2Error naming the process of one that
+    lives, OSError from the file system.
+    """
+    sweep(final)
+    temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    while True:
+        try:
+            if directory:
+                temporary.mkdir()
+            else:
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            raise _being_written(final, os.getpid()) from None
+        with held(temporary, os.getpid()) as ours:
+            if ours:
+                yield temporary
+                return
+        # else another writer took it for a dead one's, and removes it
+
+
+def sweep(final: Path) -> None:
+    """Remove the temporaries of writers of `final` that died; give back what one of them was about to replace.
+
+    Raises Gpt2Error naming the process of a writer that lives.
+    """
+    if not final.parent.is_dir():
+        return
+    name = re.compile(rf"\.{re.escape(final.name)}\.tmp-([0-9]+)(-old)?")
+    for stale in sorted(final.parent.iterdir()):
+        match = name.fullmatch(stale.name)
+        if match is None or stale.is_symlink():
+            continue
+        with contextlib.suppress(PermissionError, FileNotFoundError), held(stale, int(match[1])) as ours:
+            if ours is None:
+                raise _being_written(final, int(match[1]))
+            if not ours:
+                continue
+            if match[2] and not os.path.lexists(final):
+                os.rename(stale, final)
+            elif stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path, process: int) -> Iterator[bool | None]:
+    """Yield whether this process holds the lock of `path`: None, another does; False, it is there no longer.
+
+    process: whose name it bears, which decides where the file system knows no locks. Raises OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        yield False
+        return
+    _HELD.add(descriptor)
+    try:
+        ours: bool | None = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            ours = None
+        except OSError:
+            ours = None if process != os.getpid() and _lives(process) else True
+        if ours:
+            with contextlib.suppress(FileNotFoundError):
+                ours = False
+                ours = os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        yield ours
+    finally:
+        if descriptor in _HELD:
+            _HELD.remove(descriptor)
+            os.close(descriptor)
+
+
+def _being_written(final: Path, process: int) -> Gpt2Error:
+    return Gpt2Error(f"{final} is being written by process {process}; wait for it, or choose another output")
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
