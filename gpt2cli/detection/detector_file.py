@@ -22,6 +22,7 @@ from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.artefact_kind import DETECTOR, DETECTOR_START
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.safetensors_layout import check_safetensors
+from gpt2cli.records.schemas import newer_format
 from gpt2cli.records.streams import display_name, open_raw_input
 from gpt2cli.records.verify import Verdict
 
@@ -115,7 +116,7 @@ def _info(header: dict[str, Any], name: str) -> dict[str, Any]:
     info = parse_line(text.encode("utf-8", "replace"), f"{name}: its metadata")
     kind, _, version = str(info.get("schema")).partition("/")
     if kind == KIND and version.isascii() and version.isdigit() and len(version) < 6 and int(version) > VERSION:
-        raise BadInput(f"{name}: schema {kind}/{version} was written by a newer gpt2; update this one")
+        raise newer_format(name, KIND, int(version), VERSION)
     if (kind, version) != (KIND, str(VERSION)):
         raise BadInput(f"{name}: its metadata is damaged")
     return info

@@ -14,7 +14,7 @@ from typing import Any
 
 from gpt2cli.errors import BadInput, Interrupted, counted
 from gpt2cli.records.jsonl import parse_line
-from gpt2cli.records.schemas import SCHEMAS, parse_schema
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.document_batch import DocumentTally, LineBatch, LongDocument, TextBatch, documents_of, record_text
 from gpt2cli.tokens.documents import read_batches
@@ -169,7 +169,7 @@ def _record_text(record: dict[str, Any], where: str, tally: DocumentTally) -> st
     if parsed is None or parsed[0] != "gpt2.sample":
         return record_text(record, where, tally)
     if parsed[1] > SCHEMAS["gpt2.sample"][0]:
-        raise BadInput(f"{where}: schema {record['schema']} was written by a newer gpt2; update this one")
+        raise newer_format(where, *parsed)
     return record_text({name: value for name, value in record.items() if name != "schema"}, where, tally)
 
 

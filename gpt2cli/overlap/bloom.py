@@ -24,6 +24,7 @@ from gpt2cli.errors import BadInput, Interrupted, UsageFault
 from gpt2cli.records.artefact_kind import BLOOM_START
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.provenance import json_sha256
+from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.records.streams import open_raw_input
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.word_windows import mixed
@@ -181,9 +182,8 @@ def check_bloom(stream: BinaryIO, name: str, reporter: Reporter) -> BloomHeader:
 def read_header(start: bytes, name: str) -> BloomHeader:
     """Return what the first HEADER_BYTES of a file say. Raises BadInput for what is no sound header."""
     if not start.startswith(BLOOM_START):
-        newer = start.startswith(BLOOM_START[: BLOOM_START.index(b"/") + 1])
-        raise BadInput(f"{name} was written by a newer gpt2; update this one" if newer else
-                       f"{name} is no Bloom filter of gpt2 overlap's; --write-bloom makes one")
+        refuse_newer(start[:64].partition(b"\n")[0].decode("latin-1"), BLOOM_START.decode().strip(), name)
+        raise BadInput(f"{name} is no Bloom filter of gpt2 overlap's; --write-bloom makes one")
     damaged = f"{name} is damaged: its header is not what was written; build the filter again"
     lines = start[len(BLOOM_START) :].split(b"\n")
     if len(start) < HEADER_BYTES or len(lines) != 3 or lines[1].strip(b" ") or lines[2]:

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record, parse_line
-from gpt2cli.records.schemas import SCHEMAS, parse_schema
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.records.shard_format import HEADER_MAGIC
 from gpt2cli.records.streams import decompressed, display_name, open_raw_input, proves_its_end
 from gpt2cli.tokens.document_batch import DocumentTally, LineBatch, LongDocument, record_text
@@ -130,7 +130,7 @@ def _is_sample(record: Record, where: str) -> bool:
     if parsed is None or parsed[0] != "gpt2.sample":
         return False
     if parsed[1] > SCHEMAS["gpt2.sample"][0]:
-        raise BadInput(f"{where}: schema gpt2.sample/{parsed[1]} was written by a newer gpt2; update this one")
+        raise newer_format(where, *parsed)
     if not all(isinstance(record.get(name), str) for name in ("prompt", "text")):
         raise BadInput(f"{where}: a gpt2.sample record whose prompt and text are not both strings")
     return True

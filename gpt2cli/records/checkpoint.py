@@ -16,7 +16,7 @@ from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.provenance import file_sha256, json_sha256
-from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema, schema_name
 
 MANIFEST = "manifest.json"
 MAX_JSON_BYTES = 16 << 20
@@ -74,7 +74,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if parsed is None or parsed[0] not in SCHEMAS:
         raise BadInput(f"{path} is no gpt2 manifest: its schema is {str(manifest.get('schema'))[:40]!r}")
     if parsed[1] > SCHEMAS[parsed[0]][0]:
-        raise BadInput(f"{path}: schema {parsed[0]}/{parsed[1]} was written by a newer gpt2; update this one")
+        raise newer_format(str(path), *parsed)
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(
         isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)

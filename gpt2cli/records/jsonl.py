@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput
-from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema, schema_name
 from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, proves_its_end, read_lines
 
 Record = dict[str, Any]
@@ -156,7 +156,7 @@ def _complainer(tally: ReadTally, strict: bool) -> Callable[[str], None]:
 
 def _known_version(parsed: tuple[str, int] | None, where: str) -> tuple[str, int] | None:
     if parsed and parsed[0] in SCHEMAS and parsed[1] > SCHEMAS[parsed[0]][0]:
-        raise BadInput(f"{where}: schema {parsed[0]}/{parsed[1]} was written by a newer gpt2; update this one")
+        raise newer_format(where, *parsed)
     return parsed
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
 from gpt2cli.records.jsonl import Record, encode_record, parse_line
-from gpt2cli.records.schemas import schema_name
+from gpt2cli.records.schemas import refuse_newer, schema_name
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
@@ -56,6 +56,7 @@ def is_finished(directory: Path) -> bool:
 def read_run(directory: Path) -> Record:
     """Return run.json; raise BadInput when it is damaged."""
     record = read_json(directory / RUN)
+    refuse_newer(record.get("schema"), schema_name("gpt2.run"), str(directory / RUN))
     if record.get("schema") != schema_name("gpt2.run") or not isinstance(record.get("config"), dict):
         raise BadInput(f"{directory / RUN} is no {schema_name('gpt2.run')} record")
     return record

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gpt2cli.errors import BadInput
+
 SCHEMAS = MappingProxyType(
     {
         "gpt2.link": (1, ("url", "url_key", "karma", "subreddit", "created_utc")),
@@ -71,3 +73,20 @@ def parse_schema(value: object) -> tuple[str, int] | None:
     if not (version.isascii() and version.isdigit() and len(version) < 6):
         return None
     return kind, int(version)
+
+
+def newer_format(where: str, kind: str, version: int, own: int | None = None) -> BadInput:
+    """Return the error for something of a newer format than ours, which names both; `where` is for the message.
+
+    own: the version that this program reads, by default that of the record kind.
+    """
+    own = SCHEMAS[kind][0] if own is None else own
+    return BadInput(f"{where}: schema {kind}/{version} was written by a newer gpt2; this one reads up to {kind}/{own}, "
+                    "so update it")
+
+
+def refuse_newer(schema: object, own: str, where: str) -> None:
+    """Raise BadInput when `schema` is a later version of `own`, such as "gpt2.shards/1"; `where` is for the message."""
+    parsed, known = parse_schema(schema), parse_schema(own)
+    if parsed and known and parsed[0] == known[0] and parsed[1] > known[1]:
+        raise newer_format(where, *parsed, known[1])

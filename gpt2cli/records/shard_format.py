@@ -21,6 +21,7 @@ import numpy as np
 import zstandard
 
 from gpt2cli.errors import BadInput
+from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.records.streams import ZSTD_MAGIC
 
 FRAME_TOKENS = 131_072
@@ -367,10 +368,7 @@ def _parse_json(data: bytes, what: str) -> dict[str, Any]:
 
 
 def _check_schema(fields: dict[str, Any], expected: str, name: str) -> None:
-    kind, _, version = str(fields.get("schema")).rpartition("/")
-    known, _, current = expected.rpartition("/")
-    if kind == known and version.isascii() and version.isdigit() and len(version) < 6 and int(version) > int(current):
-        raise BadInput(f"{name}: its format {kind}/{version} was written by a newer gpt2; update this one")
+    refuse_newer(fields.get("schema"), expected, name)
     if fields.get("schema") != expected:
         raise BadInput(f"{name} is no gpt2 token shard: its metadata says {str(fields.get('schema'))[:40]!r}")
 

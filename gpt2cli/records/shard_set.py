@@ -18,6 +18,7 @@ import numpy as np
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import parse_line
 from gpt2cli.records.provenance import json_sha256
+from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.records.shard_file import ShardFile
 
 INDEX_SCHEMA = "gpt2.shards/1"
@@ -218,10 +219,9 @@ def read_shard_set(path: str | os.PathLike[str]) -> ShardSet:
 
 def _shard_set(directory: Path, index: dict[str, Any], name: str) -> ShardSet:
     schema = index.get("schema")
+    refuse_newer(schema, INDEX_SCHEMA, name)
     if schema != INDEX_SCHEMA:
-        newer = isinstance(schema, str) and re.fullmatch(r"gpt2\.shards/[1-9][0-9]{0,4}", schema)
-        raise BadInput(f"{name}: {schema} was written by a newer gpt2; update this one" if newer
-                       else f"{name} is no index of a gpt2 shard set")
+        raise BadInput(f"{name} is no index of a gpt2 shard set")
     try:
         sealed = seal(index) == index
     except (UnicodeEncodeError, RecursionError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, parse_line
-from gpt2cli.records.schemas import SCHEMAS, parse_schema
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.tokens.unicode_loss import UnicodeLoss, decode_utf8, replace_surrogates
 
 
@@ -142,7 +142,7 @@ def _is_document(record: Record, where: str, tally: DocumentTally) -> bool:
         return False
     kind, version = parsed
     if version > SCHEMAS[kind][0]:
-        raise BadInput(f"{where}: schema {kind}/{version} was written by a newer gpt2; update this one")
+        raise newer_format(where, kind, version)
     if kind != "gpt2.document":
         if kind != "gpt2.end":
             tally.skip(f"{kind} records")

@@ -4,7 +4,8 @@ The WARC is the truth: its bytes are on disk before a row that points to them is
 committed length is cut off at the next start. So a kill costs only the requests that were in flight.
 
 Tables: host (name, failures in a row), link (url), pending (links of a host that are not done, with how far their
-redirects led), page (what became of a link), warc (committed bytes of each file), robots (rules by origin).
+redirects led), page (what became of a link), warc (committed bytes of each file), robots (rules by origin). Every row
+is looked through before the file is used, see crawl_tables.py.
 """
 
 from __future__ import annotations
@@ -19,27 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from gpt2cli.errors import BadInput, IOFailure
+from gpt2cli.webtext.crawl_tables import PAGE_FIELDS, open_tables, put
 from gpt2cli.webtext.urls import host_of
 
 STATE = "state.sqlite3"
-_APPLICATION = 0x67703277  # "gp2w"
-_VERSION = 1
 _CACHE_KIB = 16_384
+_REPLACE = "INSERT OR REPLACE"
+_HEADER = 100
+"""Bytes of the header of an SQLite file."""
 _UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
-_TABLES = """
-CREATE TABLE host(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, failures INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE link(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, url TEXT NOT NULL);
-CREATE INDEX link_by_hash ON link(hash);
-CREATE TABLE pending(host INTEGER NOT NULL, link INTEGER NOT NULL, progress TEXT, PRIMARY KEY(host, link))
-    WITHOUT ROWID;
-CREATE TABLE page(link INTEGER PRIMARY KEY, outcome TEXT NOT NULL, status INTEGER, detail TEXT, final_url TEXT,
-    bytes INTEGER, retrieved TEXT NOT NULL, warc TEXT, offset INTEGER, length INTEGER);
-CREATE TABLE warc(name TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE robots(host INTEGER NOT NULL, origin TEXT NOT NULL, fetched INTEGER NOT NULL, rules TEXT NOT NULL,
-    PRIMARY KEY(host, origin)) WITHOUT ROWID;
-"""
-PAGE_FIELDS = ("outcome", "status", "detail", "final_url", "bytes", "retrieved", "warc", "offset", "length")
-"""Columns of the table page beside the link, and fields of gpt2.page/1."""
 
 
 @dataclass(slots=True)
@@ -80,17 +69,20 @@ class Settlement:
 class CrawlState:
     """One connection to the state; used by one thread at a time.
 
+    looked_through: another connection of this process has found the file sound.
     Raises BadInput for a damaged or foreign file, IOFailure when the disk is full or fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, looked_through: bool = False) -> None:
         self._path = path
+        if path.exists() and 0 < path.stat().st_size < _HEADER:  # SQLite would begin a new database in it
+            raise BadInput(f"{path} is damaged (it was cut short); restore it, or start with a new --work directory")
         with self._guarded():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            self._check_or_create()
+            open_tables(self._db, str(path), looked_through)
 
     def close(self) -> None:
         """Close the file."""
@@ -105,14 +97,14 @@ class CrawlState:
             for url in urls:
                 number = self._known(url)
                 if number is None:
-                    number = self._inserted("INSERT INTO link(hash, url) VALUES(?, ?)", (_hash(url), url))
+                    number = self._inserted(put("link"), (_hash(url), url))
                 elif not (again and self._forget(number, again)):
                     numbers.append(number)
                     continue
                 name = host_of(url)
                 if name not in hosts:
                     hosts[name] = self._host(name)
-                self._db.execute("INSERT OR IGNORE INTO pending VALUES(?, ?, NULL)", (hosts[name], number))
+                self._db.execute(put("pending", "INSERT OR IGNORE"), (hosts[name], number, None))
                 numbers.append(number)
         return numbers
 
@@ -166,21 +158,22 @@ class CrawlState:
             self._db.executemany("DELETE FROM pending WHERE host = ? AND link = ?",
                                  [(host, link) for host, link, _ in settled.pages]
                                  + [(host, job.link) for host, job, _ in settled.moves])
-            self._db.executemany(f"INSERT OR REPLACE INTO page VALUES({','.join('?' * (1 + len(PAGE_FIELDS)))})",
+            self._db.executemany(put("page", _REPLACE),
                                  [(link, *map(fields.get, PAGE_FIELDS)) for _, link, fields in settled.pages])
             targets = [self._host(name) for _, _, name in settled.moves]
-            self._db.executemany("INSERT OR REPLACE INTO pending VALUES(?, ?, ?)", [
+            self._db.executemany(put("pending", _REPLACE), [
                 (target, job.link, json.dumps([job.url, job.hops, job.spent]))
                 for target, (_, job, _) in zip(targets, settled.moves, strict=True)])
-            self._db.executemany("INSERT OR REPLACE INTO robots VALUES(?, ?, ?, ?)", settled.robots)
-            self._db.executemany("UPDATE host SET failures = ?2 WHERE id = ?1", list(settled.failures.items()))
-            self._db.executemany("INSERT OR REPLACE INTO warc VALUES(?, ?)", list(settled.warc.items()))
+            self._db.executemany(put("robots", _REPLACE), settled.robots)
+            self._db.executemany("UPDATE host SET failures = ?2, mark = mark(name, ?2) WHERE id = ?1",
+                                 list(settled.failures.items()))
+            self._db.executemany(put("warc", _REPLACE), list(settled.warc.items()))
         return targets
 
     def announce(self, name: str) -> None:
         """Put on disk that a WARC file of this name is the crawl's, if that is not known yet."""
         with self._guarded():
-            self._db.execute("INSERT OR IGNORE INTO warc VALUES(?, 0)", (name,))
+            self._db.execute(put("warc", "INSERT OR IGNORE"), (name, 0))
 
     def pages(self, links: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Return the page fields (those that are not null) of the links that are done, by link."""
@@ -188,17 +181,6 @@ class CrawlState:
         with self._guarded():
             rows = self._db.execute(f"SELECT link, {', '.join(PAGE_FIELDS)} FROM page WHERE link IN ({marks})", links)
             return {row[0]: _present(row[1:]) for row in rows}
-
-    def _check_or_create(self) -> None:
-        application, = self._db.execute("PRAGMA application_id").fetchone()
-        version, = self._db.execute("PRAGMA user_version").fetchone()
-        if (application, version) == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            self._db.executescript(f"BEGIN;{_TABLES}PRAGMA application_id = {_APPLICATION};"
-                                   f"PRAGMA user_version = {_VERSION};COMMIT;")
-        elif application != _APPLICATION:
-            raise BadInput(f"{self._path} is no state of a crawl; give another --work directory")
-        elif version > _VERSION:
-            raise BadInput(f"{self._path} was written by a newer gpt2; update this one")
 
     def _known(self, url: str) -> int | None:
         row = self._db.execute("SELECT id FROM link WHERE hash = ? AND url = ?", (_hash(url), url)).fetchone()
@@ -213,7 +195,7 @@ class CrawlState:
 
     def _host(self, name: str) -> int:
         row = self._db.execute("SELECT id FROM host WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else self._inserted("INSERT INTO host(name) VALUES(?)", (name,))
+        return int(row[0]) if row else self._inserted(put("host"), (name, 0))
 
     def _inserted(self, statement: str, values: Iterable[Any]) -> int:
         return int(self._db.execute(statement, tuple(values)).lastrowid or 0)

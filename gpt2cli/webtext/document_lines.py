@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import EndDigest, Record, parse_line
-from gpt2cli.records.schemas import SCHEMAS, parse_schema, schema_name
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema, schema_name
 from gpt2cli.records.streams import display_name, open_input, proves_its_end, read_lines
 from gpt2cli.reporter import Reporter
 
@@ -57,7 +57,7 @@ def document_of(line: bytes, where: str) -> Record | str:
     if parsed is None or parsed[0] not in SCHEMAS:
         return "unknown schema"
     if parsed[1] > SCHEMAS[parsed[0]][0]:
-        raise BadInput(f"{where}: schema {parsed[0]}/{parsed[1]} was written by a newer gpt2; update this one")
+        raise newer_format(where, *parsed)
     if parsed[0] != KIND:
         return parsed[0]
     for field in SCHEMAS[KIND][1]:

@@ -57,7 +57,7 @@ def fetch_pages(links: Iterable[Link], config: FetchConfig, tally: StepTally, re
         if pending and done:
             reporter.note(f"fetch: {done:,} pages are in {config.work} already, {pending:,} are to be fetched")
         crawl = stack.enter_context(_Running(Crawl(config, state, warc), pending))
-        reader = stack.enter_context(contextlib.closing(CrawlState(path)))
+        reader = stack.enter_context(contextlib.closing(CrawlState(path, looked_through=True)))
         yield from _in_order(spool, reader, crawl, config.work, tally, reporter)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.records.jsonl import ReadTally, Record, encode_record, parse_line
-from gpt2cli.records.schemas import SCHEMAS, parse_schema
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.records.streams import display_name, open_input, proves_its_end
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.end_watch import EndWatch
@@ -137,7 +137,7 @@ def _document(line: bytes, where: str, skipped: dict[str, int]) -> Record | None
     if parsed is not None and ours:
         kind, version = parsed
         if kind in SCHEMAS and version > SCHEMAS[kind][0]:
-            raise BadInput(f"{where}: schema {kind}/{version} was written by a newer gpt2; update this one")
+            raise newer_format(where, kind, version)
         if kind != "gpt2.document":
             if kind != "gpt2.end":
                 reason = f"{kind[:40]} records"

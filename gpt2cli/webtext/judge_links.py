@@ -12,6 +12,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record, encode_record
+from gpt2cli.records.schemas import newer_format
 from gpt2cli.webtext.hosts import host_profile
 from gpt2cli.webtext.line_blocks import LineBlock
 from gpt2cli.webtext.shards import EVERYTHING, Share
@@ -114,6 +115,8 @@ class LinkJudge:
             try:
                 candidate = parse_candidate(line)
             except Malformed as error:
+                if error.newer is not None:
+                    raise newer_format(block.place(number), "gpt2.link", error.newer) from None
                 judged.dropped.append((block.place(number), MALFORMED, str(error)))
                 continue
             if candidate is None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gpt2cli.errors import BadInput, Interrupted, UsageFault
 from gpt2cli.records.jsonl import ReadTally, Record, encode_record, parse_line, read_records
-from gpt2cli.records.schemas import SCHEMAS, parse_schema
+from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.document_lines import input_lines
@@ -140,7 +140,7 @@ class _Shares:
                                + ("; --order LINKS merges pages and documents" if self._kinds == ("gpt2.link",)
                                   and parsed is not None and parsed[0] in ("gpt2.page", "gpt2.document") else ""))
             if parsed[1] > SCHEMAS[parsed[0]][0]:
-                raise BadInput(f"{where}: schema {parsed[0]}/{parsed[1]} was written by a newer gpt2; update this one")
+                raise newer_format(where, *parsed)
             if self._kind not in (None, parsed[0]):
                 raise BadInput(f"{where} is a {parsed[0]} record among {self._kind} records; merge one kind at a time")
             for field in SCHEMAS[parsed[0]][1]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.webtext.dedup_profiles import DedupProfile
 
 SCHEMA = "gpt2.signatures/1"
@@ -153,8 +154,9 @@ def open_signatures(path: str | os.PathLike[str]) -> SignatureFile:
 
 
 def _head_of(head: dict[str, Any], name: str) -> tuple[DedupProfile, InputFacts]:
+    refuse_newer(head["schema"], SCHEMA, name)
     if head["schema"] != SCHEMA:
-        raise BadInput(f"{name}: schema {str(head['schema'])[:40]} was written by a newer gpt2; update this one")
+        raise BadInput(f"{name} is no signature file; dedup --stage signatures makes one")
     counts = [_count(head.get(field)) for field in ("ngram", "bands", "rows", "documents", "lines")]
     ngram, bands, rows, documents, lines = counts
     similarity, digest = head.get("similarity"), head.get("input_blake2b")

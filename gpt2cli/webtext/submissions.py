@@ -22,7 +22,14 @@ _ON_REDDIT = re.compile(r"(?:https?://(?:[\w-]+\.)?(?:reddit\.com|redd\.it))?/",
 
 
 class Malformed(ValueError):
-    """A line that is neither a submission nor a URL; the message is the reason."""
+    """A line that is neither a submission nor a URL; the message is the reason.
+
+    newer: the version of gpt2.link that the line is of, where it is above ours.
+    """
+
+    def __init__(self, reason: str, newer: int | None = None) -> None:
+        super().__init__(reason)
+        self.newer = newer
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ def parse_candidate(line: bytes) -> Candidate | None:
         return _submission(record)
     if schema[0] == "gpt2.end":
         return None
-    if schema[0] != "gpt2.link" or schema[1] > SCHEMAS["gpt2.link"][0]:
+    if schema[0] == "gpt2.link" and schema[1] > SCHEMAS["gpt2.link"][0]:
+        raise Malformed("a link of a newer gpt2", schema[1])
+    if schema[0] != "gpt2.link":
         raise Malformed(f"a record of {schema[0][:40]}/{schema[1]}, not gpt2.link/{SCHEMAS['gpt2.link'][0]}")
     return _link(record)
 
