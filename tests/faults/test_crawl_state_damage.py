@@ -76,7 +76,7 @@ def test_every_change_of_the_file_is_found_when_it_is_opened(sound: Path) -> Non
     damage = Damage(read, lambda path, words: "copy.sqlite3" in words)
     size = sound.stat().st_size
     for how, place in places(size, "state", 100, tuple(range(4096, size, 4096))):
-        if (how, place) != ("cut", 0):  # an empty file is a new one; the WARC beside it gives it away, see test_politeness
+        if (how, place) != ("cut", 0):  # a new one; its WARC gives it away, see test_politeness
             damage.try_on(sound, how, place)
     print(damage.told("crawl state"))
     assert damage.missed == [] and damage.unnamed == []
