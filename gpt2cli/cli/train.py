@@ -157,13 +157,14 @@ def _resolve(
     from gpt2cli.records.run_directory import is_run, read_run
     from gpt2cli.training.compiling import with_compiling
     from gpt2cli.training.config import resolve
+    from gpt2cli.training.recorded_config import recorded_config
     from gpt2cli.training.run_record import check_tokenizer
 
     kept: str | None = None
     if is_run(directory) and not force:
         found = read_run(directory)
         check_tokenizer(directory, found, shard_set)
-        recorded = found["config"]
+        recorded = recorded_config(directory, found)
         if asked.dtype == "auto" and asked.weights == recorded.get("weights", "fp32"):
             asked = replace(asked, dtype=recorded.get("dtype", "auto"))
         if asked.compile == "auto":

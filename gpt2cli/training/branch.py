@@ -20,6 +20,7 @@ from gpt2cli.records.shard_set import ShardSet
 from gpt2cli.tokens.order import order_version
 from gpt2cli.training.checkpointing import checkpoint_path
 from gpt2cli.training.config import TrainConfig, checked_noise_every
+from gpt2cli.training.recorded_config import recorded_config
 from gpt2cli.training.run_record import check_tokenizer
 from gpt2cli.training.schedule import WSD_DECAY_SHARE
 
@@ -80,7 +81,7 @@ def branch_config(trunk: TrainConfig, step: int, decay_tokens: int | None, **cha
 
 def _trunk_config(directory: Path, found: Record) -> TrainConfig:
     try:
-        return TrainConfig(**found["config"])
+        return TrainConfig(**recorded_config(directory, found))
     except TypeError:
         raise BadInput(f"{directory}: run.json does not hold the configuration of a run of this version") from None
 

@@ -1,0 +1,48 @@
+"""The configuration in a run.json, which anybody may have written: every known field is of its type, or it is refused."""
+
+from __future__ import annotations
+
+import functools
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from gpt2cli.errors import BadInput
+from gpt2cli.records.jsonl import Record
+from gpt2cli.records.run_directory import RUN
+from gpt2cli.training.config import TrainConfig
+
+_AT_LEAST_ONE = frozenset({"n_layer", "n_head", "n_embd", "n_ctx", "n_vocab", "batch_tokens", "micro_batch", "steps"})
+
+_MOST = 2.0**63
+
+
+def recorded_config(directory: Path, record: Record) -> dict[str, Any]:
+    """Return the `config` of a run's record, as it is; BadInput where a field of TrainConfig is no value of its type.
+
+    Fields that are missing or unknown are the caller's to judge: a run of another version may have them.
+    """
+    config: dict[str, Any] = record["config"]
+    for name, kind in _kinds().items():
+        if name in config and not _fits(config[name], kind, 1 if name in _AT_LEAST_ONE else 0):
+            raise BadInput(f"{directory / RUN}: its {name} is {ascii(config[name])[:40]}, which no run has; it was "
+                           "changed: --force starts the run anew")
+    return config
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(TrainConfig)
+
+
+def _fits(value: object, kind: Any, least: int) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(_fits(value, one, least) for one in get_args(kind))
+    if kind is types.NoneType:
+        return value is None
+    if kind in (int, float):
+        wanted = int if kind is int else int | float
+        return isinstance(value, wanted) and not isinstance(value, bool) and least <= value < _MOST
+    return isinstance(value, kind)
