@@ -11,31 +11,41 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt2cli.records.run_directory import LOCK, PERF
+from gpt2cli.records.run_directory import LOCK, METRICS, PERF
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MANNERS = {"count": 0, "kill": 1, "once": 2, "from there on": 3, "short": 4}
+AT_REMOVAL = "kill at removal"
+MANNERS = {"count": 0, "kill": 1, "once": 2, "from there on": 3, "short": 4, AT_REMOVAL: 5}
 FAULTS = (("kill", 0), ("once", errno.EIO), ("from there on", errno.EIO), ("from there on", errno.ENOSPC),
           ("once", errno.EINTR), ("short", 0))
 WHOLE = os.environ.get("FAULTS") == "all"
 """Every call in every manner (make test-faults), or some that a seed chooses."""
-SOME = 7
+TMP = "tmp"
+"""$TMPDIR of the commands, in the directory where they run."""
+SQLITE_WORDS = {errno.EIO: "disk I/O error", errno.EINTR: "disk I/O error", errno.ENOSPC: "database or disk is full"}
+"""What SQLite says for the system's words. It tries no fsync again that a signal interrupted."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, and what it makes; `state` of it is a directory that the next try goes on from."""
+    """A command, and what it makes.
+
+    state: those of `outputs` that are directories which the next try goes on from. content: what has to be the same of
+    an output. some: how many faults an ordinary run tries.
+    """
 
     arguments: tuple[str, ...]
     outputs: tuple[str, ...]
     state: tuple[str, ...] = ()
+    content: Callable[[Path], bytes] = Path.read_bytes
+    some: int = 3
 
 
 class Faults:
@@ -44,12 +54,15 @@ class Faults:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, stage: Stage, directory: Path, call: int = 0, manner: str = "count",
-            error: int = 0) -> dict[str, Any]:
-        """Return {"status", "calls", "stderr"} of the stage in `directory` with its `call`th change failing."""
+    def run(self, stage: Stage, directory: Path, call: int = 0, manner: str = "count", error: int = 0,
+            kill_after_s: float | None = None) -> dict[str, Any]:
+        """Return {"status", "calls", "removals", "seconds", "stderr"} of the stage in `directory`.
+
+        Its `call`th change fails, or it is killed after so many seconds. calls and removals: None if it was killed.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         asked = {"arguments": stage.arguments, "directory": str(directory), "call": call, "manner": MANNERS[manner],
-                 "error": error}
+                 "error": error, "kill_after_s": kill_after_s}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -73,89 +86,154 @@ def failing_calls(library: Path) -> Iterator[Faults]:
             process.stdin.close()
 
 
-def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
+def digests(directory: Path, names: Iterable[str], content: Callable[[Path], bytes] = Path.read_bytes
+            ) -> dict[str, str]:
     """Return the sha256 of every file that is one of `names` or below it, but for those that hold times and pids."""
     found = (path for name in names for path in (directory / name, *(directory / name).rglob("*")))
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+    return {str(path.relative_to(directory)): hashlib.sha256(content(path)).hexdigest()
             for path in sorted(set(found)) if path.is_file() and path.name not in (PERF, LOCK)}
 
 
 def leftovers(directory: Path) -> list[str]:
     """Return the temporaries that lie in `directory`."""
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if ".tmp-" in path.name)
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*")
+                  if ".tmp-" in path.name or path.parent == directory / TMP)
 
 
-def chosen(calls: int, seed: str) -> Iterator[tuple[int, str, int]]:
+def chosen(calls: int, removals: int, seed: str, some: int) -> Iterator[tuple[int, str, int]]:
     """Yield (call, manner, error): all of them, or some by `seed`, the last call among them."""
     every = [(call, manner, error) for call in range(1, calls + 1) for manner, error in FAULTS]
-    if WHOLE or len(every) <= SOME:
+    every += [(removal, AT_REMOVAL, 0) for removal in range(1, removals + 1)]
+    if WHOLE or len(every) <= some:
         yield from every
         return
-    picked = random.Random(seed).sample(every, SOME - 1)
+    picked = random.Random(seed).sample(every, some - 1)
     yield from sorted({*picked, (calls, "kill", 0)})
 
 
-def prove(stage: Stage, faults: Faults, inputs: Path, place: Path, name: str) -> list[str]:
-    """Return what did not hold, as sentences, for a stage whose changes fail one after the other.
+class Trial:
+    """A stage, what it makes when nothing fails, and what is wrong with what it makes when something does."""
 
-    inputs: a directory, what lies in which the command finds where it runs.
-    """
-    clean = place / "clean" / "work"
-    _begin(clean, inputs)
-    before = digests(clean, ["."])
-    whole = faults.run(stage, clean)
-    assert whole["status"] == 0, whole["stderr"]
-    right = digests(clean, stage.outputs)
-    assert right and right.keys().isdisjoint(before) and whole["calls"] >= 2 * len(stage.outputs)
+    def __init__(self, stage: Stage, faults: Faults, inputs: Path, place: Path) -> None:
+        """inputs: a directory, what lies in which the command finds where it runs."""
+        self.stage, self._faults, self._inputs, self._place = stage, faults, inputs, place
+        clean = place / "clean" / "work"
+        _link_inputs(clean, inputs)
+        before = digests(clean, ["."])
+        self.whole = faults.run(stage, clean)
+        assert self.whole["status"] == 0, self.whole["stderr"]
+        self.right = self._made(clean)
+        assert self.right and self.right.keys().isdisjoint(before) and self.whole["calls"] >= 2 * len(stage.outputs)
+        assert not leftovers(clean)
+        replaced = [name for name in stage.outputs if name not in stage.state]
+        self._old = place / "old"
+        _make_old(clean, self._old, replaced)
+        work = self.begin()
+        self._older = self._made(work)
+        self.over_old = faults.run(stage, work) if replaced else self.whole
+        assert not replaced or self._made(work) == self.right, self.over_old["stderr"]
+
+    def begin(self) -> Path:
+        """Return a directory to run the stage in, with outputs of an earlier run that are not the right ones."""
+        shutil.rmtree(self._place / "trial", ignore_errors=True)
+        work = self._place / "trial" / "work"
+        _link_inputs(work, self._inputs)
+        shutil.copytree(self._old, work, dirs_exist_ok=True)
+        return work
+
+    def wrong_now(self, work: Path, killed: bool) -> Iterator[str]:
+        """Yield what is wrong with what a failed or killed command left."""
+        made = self._made(work)
+        for name in self.stage.outputs:
+            have, right, old = (_below(name, of) for of in (made, self.right, self._older))
+            if name in self.stage.state:
+                have = {path: sha for path, sha in have.items() if Path(path).name != METRICS and path in right}
+                if have != {path: sha for path, sha in right.items() if path in have}:
+                    yield f"left a file that is not right: {sorted(set(have.items()) - set(right.items()))}"
+            elif have not in (right, old) and not (killed and (self._old / name).is_dir() and not have):
+                yield f"left {name} as neither the old nor the new: {sorted(have.items() ^ right.items())}"
+        if not killed and leftovers(work):
+            yield f"left temporaries: {leftovers(work)}"
+
+    def is_right(self, work: Path) -> bool:
+        """Whether the outputs are those of a run without faults."""
+        return self._made(work) == self.right
+
+    def wrong_again(self, work: Path) -> Iterator[str]:
+        """Run the same command once more and yield what is wrong with what it comes to."""
+        again = self._faults.run(self.stage, work)
+        if again["status"] != 0:
+            yield f"the same command ended with {again['status']}: {again['stderr'].strip()[-300:]}"
+        elif not self.is_right(work):
+            yield f"the same command made other files: {sorted(self._made(work).items() ^ self.right.items())}"
+        if leftovers(work):
+            yield f"temporaries stay: {leftovers(work)}"
+
+    def _made(self, work: Path) -> dict[str, str]:
+        return digests(work, self.stage.outputs, self.stage.content)
+
+
+def prove(stage: Stage, faults: Faults, inputs: Path, place: Path, name: str) -> list[str]:
+    """Return what did not hold, as sentences, for a stage whose changes fail one after the other."""
+    trial = Trial(stage, faults, inputs, place)
+    calls, removals = trial.over_old["calls"], trial.over_old["removals"]
     wrong = []
-    for call, manner, error in chosen(whole["calls"], name):
-        case = f"{name}: call {call} of {whole['calls']}, {manner} {errno.errorcode.get(error, '')}".strip()
-        work = place / "trial" / "work"
-        _begin(work, inputs)
-        wrong += [f"{case}: {what}" for what in _one(stage, faults, work, right, (call, manner, error))]
-        shutil.rmtree(place / "trial")
+    for call, manner, error in chosen(calls, removals, name, stage.some):
+        case = f"{name}: call {call} of {calls}, {manner} {errno.errorcode.get(error, '')}".strip()
+        work = trial.begin()
+        first = faults.run(stage, work, call, manner, error)
+        wrong += [f"{case}: {what}" for what in _one(trial, work, first, (call, manner, error))]
     return wrong
 
 
-def _begin(work: Path, inputs: Path) -> None:
-    work.mkdir(parents=True)
-    for path in inputs.iterdir():
-        (work / path.name).symlink_to(path)
-
-
-def _one(stage: Stage, faults: Faults, work: Path, right: dict[str, str], fault: tuple[int, str, int]) -> Iterator[str]:
+def _one(trial: Trial, work: Path, first: dict[str, Any], fault: tuple[int, str, int]) -> Iterator[str]:
     call, manner, error = fault
-    first = faults.run(stage, work, call, manner, error)
-    yield from _judge_status(first, manner, error)
-    final = [name for name in stage.outputs if name not in stage.state]
-    left = digests(work, final)
-    if left != {name: sha for name, sha in right.items() if name in left}:
-        yield f"left a file that is not right: {sorted(set(left.items()) - set(right.items()))}"
-    if first["status"] == 0 and digests(work, stage.outputs) != right:
+    reached = first["removals" if manner == AT_REMOVAL else "calls"]
+    if reached is not None and reached < call:  # a stage with threads makes more calls at one time than at another
+        if first["status"] != 0:
+            yield f"was not disturbed, and ended with {first['status']}: {first['stderr'].strip()[-300:]}"
+    else:
+        yield from _judge_status(first, manner, error)
+    yield from trial.wrong_now(work, manner in ("kill", AT_REMOVAL))
+    if first["status"] == 0 and not trial.is_right(work):
         yield "status 0, and the outputs are not those of a run without faults"
-    if manner != "kill" and leftovers(work):
-        yield f"left temporaries: {leftovers(work)}"
-    again = faults.run(stage, work)
-    if again["status"] != 0:
-        yield f"the same command ended with {again['status']}: {again['stderr'].strip()[-300:]}"
-    elif digests(work, stage.outputs) != right:
-        made = digests(work, stage.outputs)
-        yield f"the same command made other files: {sorted(name for name, _ in made.items() ^ right.items())}"
-    if leftovers(work):
-        yield f"temporaries stay: {leftovers(work)}"
+    yield from trial.wrong_again(work)
 
 
 def _judge_status(done: dict[str, Any], manner: str, error: int) -> Iterator[str]:
     status, words = done["status"], done["stderr"].strip()
     if "Traceback" in words:
         yield f"a traceback: {words[-600:]}"
-    if manner == "kill":
+    if manner in ("kill", AT_REMOVAL):
         if status != -signal.SIGKILL:
             yield f"was not killed, but ended with {status}"
     elif manner == "short" or error == errno.EINTR:
-        if status != 0:
+        if status != 0 and not (status == 74 and error and SQLITE_WORDS[error] in words):
             yield f"ended with {status}: {words[-300:]}"
     elif status != 74 and not (status == 0 and error == errno.ENOSPC):  # what takes no room is not refused for it
         yield f"ended with {status}: {words[-300:]}"
-    elif status == 74 and os.strerror(error) not in words:
+    elif status == 74 and os.strerror(error) not in words and SQLITE_WORDS[error] not in words:
         yield f"does not say what failed: {words[-300:]!r}"
+
+
+def _link_inputs(work: Path, inputs: Path) -> None:
+    (work / TMP).mkdir(parents=True)
+    for path in inputs.iterdir():
+        (work / path.name).symlink_to(path)
+
+
+def _make_old(clean: Path, old: Path, names: Iterable[str]) -> None:
+    """Put outputs of the same names into `old`, every file of which is another."""
+    old.mkdir()
+    for name in names:
+        if (clean / name).is_dir():
+            shutil.copytree(clean / name, old / name)
+        else:
+            shutil.copy(clean / name, old / name)
+    for path in old.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"{}\n")
+
+
+def _below(name: str, made: dict[str, str]) -> dict[str, str]:
+    return {path: sha for path, sha in made.items() if path == name or path.startswith(f"{name}/")}

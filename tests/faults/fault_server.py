@@ -1,7 +1,8 @@
-"""Runs `gpt2` commands in forks of one warm process, with the Nth change of a file made to fail.
+"""Runs `gpt2` commands in forks of one warm process: the Nth change of a file fails, or they are killed after a time.
 
-A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error"}; a line on stdout for each:
-{"status", "calls", "stderr"}. Started by failing_calls.py with faulty_calls.c preloaded.
+A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error", "kill_after_s"}; a line on
+stdout for each: {"status", "calls", "removals", "seconds", "stderr"}. Its temporary files go to the directory `tmp` of
+its own. Started by failing_calls.py with faulty_calls.c preloaded.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 from gpt2cli.cli import main
 
-WARM = ("torch", "safetensors.torch", "tokenizers", "tiktoken", "zstandard", "gpt2cli.training.trainer",
-        "gpt2cli.evaluation.perplexity", "gpt2cli.sampling.generate", "gpt2cli.scaling.fit", "gpt2cli.tokens.pack")
+WARM = ("torch", "safetensors.torch", "tokenizers", "tiktoken", "zstandard", "numpy", "scipy.optimize", "aiohttp",
+        "gpt2cli.training.trainer", "gpt2cli.evaluation.perplexity", "gpt2cli.sampling.generate",
+        "gpt2cli.scaling.fit", "gpt2cli.tokens.pack", "gpt2cli.webtext.whole_crawl", "gpt2cli.webtext.crawl",
+        "gpt2cli.webtext.rule_set")
 """What would take a fork long to import."""
 
 
@@ -29,13 +35,18 @@ def serve() -> None:
         directory = Path(asked["directory"])
         report, stderr = directory.parent / "calls", directory.parent / "stderr"
         report.unlink(missing_ok=True)
+        stderr.unlink(missing_ok=True)
+        began = time.monotonic()
         child = os.fork()
         if child == 0:
             _run(asked, str(report), str(stderr))
+        if asked["kill_after_s"] is not None:
+            time.sleep(asked["kill_after_s"])
+            os.kill(child, signal.SIGKILL)  # or its zombie
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        calls = int(report.read_text()) if report.exists() else None
-        words = stderr.read_text("utf-8", "replace")
-        print(json.dumps({"status": status, "calls": calls, "stderr": words}), flush=True)
+        calls, removals = map(int, report.read_text().split()) if report.exists() else (None, None)
+        print(json.dumps({"status": status, "calls": calls, "removals": removals, "seconds": time.monotonic() - began,
+                          "stderr": stderr.read_text("utf-8", "replace") if stderr.exists() else ""}), flush=True)
 
 
 def _run(asked: dict, report: str, stderr: str) -> None:
@@ -45,6 +56,7 @@ def _run(asked: dict, report: str, stderr: str) -> None:
                                 (2, stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
         os.dup2(os.open(name, flags, 0o600), number)
     sys.argv = ["gpt2", *asked["arguments"]]
+    tempfile.tempdir = os.environ["TMPDIR"] = str(Path(asked["directory"]) / "tmp")
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
     library.arm(os.fsencode(asked["directory"]), ctypes.c_long(asked["call"]), asked["manner"], asked["error"])
     status = 70
@@ -53,8 +65,7 @@ def _run(asked: dict, report: str, stderr: str) -> None:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     finally:
-        seen = library.calls()
-        Path(report).write_text(str(seen))
+        Path(report).write_text(f"{library.calls()} {library.removals()}")
         os._exit(status)
 
 

@@ -1,23 +1,26 @@
 // Preloaded into a process: the Nth call that changes files below a directory fails, or kills the process.
 //
-// Calls counted: write, pwrite, fsync, fdatasync, rename, ftruncate, of files whose path begins with the root.
-// arm() says which call and how; calls() how many there were. Only ever loaded by tests (fault_server.py).
+// Calls counted: write, writev, pwrite, fsync, fdatasync, rename, truncate, ftruncate, of files whose path begins with
+// the root; and apart from these the removals: unlink, unlinkat, rmdir, at which a process dies but nothing is refused.
+// arm() says which call and how; calls() and removals() how many there were. Only ever loaded by fault_server.py.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT };
+enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT, KILL_AT_REMOVAL };
 
 static char root[PATH_MAX];
 static size_t root_length;
-static long counted, target;
+static long counted, removed, target;
 static int manner, fails_with;
 
 void arm(const char *directory, long call, int how, int error) {
@@ -25,9 +28,12 @@ void arm(const char *directory, long call, int how, int error) {
     memcpy(root, directory, root_length + 1);
     target = call, manner = how, fails_with = error;
     __sync_lock_test_and_set(&counted, 0);
+    __sync_lock_test_and_set(&removed, 0);
 }
 
 long calls(void) { return counted; }
+
+long removals(void) { return removed; }
 
 static int below_root(const char *path) {
     char full[2 * PATH_MAX] = "";
@@ -50,10 +56,15 @@ static int is_below_root(int descriptor) {
     return strncmp(path, root, root_length) == 0;
 }
 
+static int below_root_at(int directory, const char *path) {
+    return path[0] == '/' || directory == AT_FDCWD ? below_root(path) : is_below_root(directory);
+}
+
 // Whether this call is the one; a full disk refuses only what takes room, other errors everything.
 static int meets(int takes_room) {
     long now = __sync_add_and_fetch(&counted, 1);
-    if (manner == COUNT || (now != target && !(manner == FROM_THERE_ON && now > target))) return 0;
+    if (manner == COUNT || manner == KILL_AT_REMOVAL) return 0;
+    if (now != target && !(manner == FROM_THERE_ON && now > target)) return 0;
     return fails_with != ENOSPC || takes_room || manner == KILL || manner == SHORT;
 }
 
@@ -73,16 +84,31 @@ ssize_t write(int descriptor, const void *data, size_t size) {
     return real(descriptor, data, size);
 }
 
-ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t place) {
-    REAL(pwrite64);
+ssize_t writev(int descriptor, const struct iovec *parts, int count) {
+    REAL(writev);
     if (is_below_root(descriptor) && meets(1)) {
         if (manner != KILL && manner != SHORT) REFUSE;
-        ssize_t done = real(descriptor, data, size > 1 ? size / 2 : size, place);
+        ssize_t done = real(descriptor, parts, 1);
         if (manner == KILL) die();
         return done;
     }
-    return real(descriptor, data, size, place);
+    return real(descriptor, parts, count);
 }
+
+#define OF_PLACE(name, offset)                                                                  \
+    ssize_t name(int descriptor, const void *data, size_t size, offset place) {                 \
+        REAL(name);                                                                             \
+        if (is_below_root(descriptor) && meets(1)) {                                            \
+            if (manner != KILL && manner != SHORT) REFUSE;                                      \
+            ssize_t done = real(descriptor, data, size > 1 ? size / 2 : size, place);           \
+            if (manner == KILL) die();                                                          \
+            return done;                                                                        \
+        }                                                                                       \
+        return real(descriptor, data, size, place);                                             \
+    }
+
+OF_PLACE(pwrite, off_t)
+OF_PLACE(pwrite64, off64_t)
 
 #define OF_DESCRIPTOR(name, parameters, arguments)                 \
     int name parameters {                                          \
@@ -96,13 +122,30 @@ ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t place) {
 
 OF_DESCRIPTOR(fsync, (int descriptor), (descriptor))
 OF_DESCRIPTOR(fdatasync, (int descriptor), (descriptor))
+OF_DESCRIPTOR(ftruncate, (int descriptor, off_t size), (descriptor, size))
 OF_DESCRIPTOR(ftruncate64, (int descriptor, off64_t size), (descriptor, size))
 
-int rename(const char *old, const char *new) {
-    REAL(rename);
-    if (below_root(new) && meets(0)) {
-        if (manner == KILL) die();
-        if (manner != SHORT && fails_with != EINTR) REFUSE;
+#define OF_NAME(name, parameters, arguments, changed)               \
+    int name parameters {                                           \
+        REAL(name);                                                 \
+        if (below_root(changed) && meets(0)) {                      \
+            if (manner == KILL) die();                              \
+            if (manner != SHORT && fails_with != EINTR) REFUSE;     \
+        }                                                           \
+        return real arguments;                                      \
     }
-    return real(old, new);
-}
+
+OF_NAME(rename, (const char *old, const char *new), (old, new), new)
+OF_NAME(truncate, (const char *path, off_t size), (path, size), path)
+OF_NAME(truncate64, (const char *path, off64_t size), (path, size), path)
+
+#define REMOVAL(name, parameters, arguments, is_ours)                                                       \
+    int name parameters {                                                                                   \
+        REAL(name);                                                                                         \
+        if ((is_ours) && __sync_add_and_fetch(&removed, 1) == target && manner == KILL_AT_REMOVAL) die();   \
+        return real arguments;                                                                              \
+    }
+
+REMOVAL(unlink, (const char *path), (path), below_root(path))
+REMOVAL(rmdir, (const char *path), (path), below_root(path))
+REMOVAL(unlinkat, (int place, const char *path, int flags), (place, path, flags), below_root_at(place, path))
