@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gpt2cli.cli.console import Console, Follower, follows
+from gpt2cli.cli.output_checks import check_outputs
 
 
 class Gpt2Command(click.Command):
@@ -49,6 +50,8 @@ class Gpt2Command(click.Command):
         if ctx.meta.get("gpt2.verbose"):
             for line in _settings(ctx):
                 console.note(line)
+        if not self.silent:
+            check_outputs(ctx)
         try:
             return super().invoke(ctx)
         finally:

@@ -32,10 +32,15 @@ def _escape(code: int) -> str:
     return f"\\x{byte:02x}" if byte <= 0xFF else f"\\u{byte:04x}"
 
 
+def one_line(text: str) -> str:
+    """Return a harmless sentence on one line: a newline in it, which can only be a file's name's, is an escape too."""
+    return harmless(text).replace("\n", "\\n")
+
+
 def say(text: str) -> None:
     """Write one line to stderr; a stderr that is gone is no reason to fail."""
     try:
-        sys.stderr.write(harmless(text) + "\n")
+        sys.stderr.write(one_line(text) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
@@ -90,7 +95,7 @@ class Console:
         if self._bar is not None:
             from rich.text import Text
 
-            self._bar.console.print(Text(harmless(text)), soft_wrap=True)
+            self._bar.console.print(Text(one_line(text)), soft_wrap=True)
         else:
             say(text)
 
@@ -106,7 +111,7 @@ class Console:
             )
             self._bar.start()
             self._task = self._bar.add_task("", total=total, what="", extras="")
-        extras = harmless("  ".join(f"{name} {value}" for name, value in fields.items()))
+        extras = one_line("  ".join(f"{name} {value}" for name, value in fields.items()))
         self._bar.update(self._task, completed=done, total=total, what=f"{_count(done)} {unit}", extras=extras)
 
 

@@ -12,6 +12,7 @@ from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import (
     AnyPath,
     Count,
+    OutputPath,
     device_option,
     dtype_option,
     files_argument,
@@ -27,7 +28,7 @@ from gpt2cli.errors import UsageFault
 @click.command("detect", cls=Gpt2Command, context_settings={"auto_envvar_prefix": "GPT2_DETECT"})
 @click.argument("model", required=False, envvar="GPT2_MODEL", metavar="[MODEL]", type=AnyPath())
 @files_argument()
-@click.option("--html", type=AnyPath(), default=None, metavar="FILE",
+@click.option("--html", type=OutputPath(), default=None, metavar="FILE",
               help="Write a page for a browser, which needs no other file and no network.")
 @click.option("--json", "as_json", is_flag=True, help="Write gpt2.gltr/1 records instead of the table.")
 @click.option("--top", type=Count(1, 20), default=5, show_default=True, metavar="N",

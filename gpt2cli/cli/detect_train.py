@@ -9,7 +9,16 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, say
-from gpt2cli.cli.options import AnyPath, Count, Real, device_option, force_option, output_option, threads_option
+from gpt2cli.cli.options import (
+    AnyPath,
+    Count,
+    OutputPath,
+    Real,
+    device_option,
+    force_option,
+    output_option,
+    threads_option,
+)
 from gpt2cli.errors import UsageFault
 
 _ENVIRONMENT = {"auto_envvar_prefix": "GPT2_DETECT"}
@@ -48,7 +57,7 @@ def _text_options(function: Callable[..., Any]) -> Callable[..., Any]:
               help="Share of the texts, chosen by hash, kept apart for gpt2 detect report.")
 @device_option()
 @threads_option()
-@click.option("-o", "--output", required=True, type=AnyPath(), metavar="DETECTOR", help="The detector to write.")
+@click.option("-o", "--output", required=True, type=OutputPath(), metavar="DETECTOR", help="The detector to write.")
 @force_option()
 @click.pass_obj
 def train(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, force_option
+from gpt2cli.cli.options import AnyPath, OutputPath, force_option
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -22,7 +22,7 @@ KINDS = ("gguf", "ctranslate2", "onnx", "openai", "llm.c")
 @click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), default="fp32", show_default=True,
               help="Type of the matrices: gguf and ctranslate2 take all (int8 is GGUF's Q8_0), llm.c fp32 and bf16, "
                    "the others fp32.")
-@click.option("-o", "--output", required=True, type=AnyPath(), metavar="PATH",
+@click.option("-o", "--output", required=True, type=OutputPath(directory=True), metavar="PATH",
               help="A file for gguf and llm.c, a directory for the others.")
 @force_option()
 @click.pass_obj

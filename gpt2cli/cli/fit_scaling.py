@@ -9,11 +9,11 @@ import click
 
 from gpt2cli.cli import scaling_batch, scaling_trends
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import AnyPath, Count, Real, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.options import Count, OutputPath, Real, files_argument, force_option, output_option, seed_option
 from gpt2cli.cli.scaling_compare import compare
 from gpt2cli.cli.scaling_inference import inference
 from gpt2cli.cli.scaling_optimal import optimal
-from gpt2cli.cli.scaling_options import FLOPS_NOTE, check_outputs, write_records
+from gpt2cli.cli.scaling_options import FLOPS_NOTE, write_records
 from gpt2cli.cli.scaling_plan import plan
 from gpt2cli.cli.scaling_predict import predict
 from gpt2cli.cli.verbs import VerbCommand
@@ -115,7 +115,7 @@ class FitScaling(VerbCommand):
     help="Count every evaluation after the warm-up, not only the last of a finished run.",
 )
 @click.option("--allow-unidentified", is_flag=True, help="Show the numbers of a design that cannot carry a fit.")
-@click.option("--plot", "plot_file", metavar="FILE", type=AnyPath(), help="Also draw the fit: .png or .svg.")
+@click.option("--plot", "plot_file", metavar="FILE", type=OutputPath(), help="Also draw the fit: .png or .svg.")
 @output_option()
 @force_option()
 @click.pass_obj
@@ -147,7 +147,6 @@ def command(
     from gpt2cli.scaling.plots import picture_format
     from gpt2cli.scaling.study import FitConfig, run_study
 
-    check_outputs((output, plot_file), force)
     if plot_file is not None:
         picture_format(plot_file)
     config = FitConfig(

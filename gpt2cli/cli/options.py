@@ -72,8 +72,22 @@ class AnyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class NewDirectory(AnyPath):
+class OutputPath(AnyPath):
+    """A path that a command writes, looked at before it begins, see output_checks.py: a file unless it says otherwise.
+
+    file, directory: what it may be. parents: whether missing directories above it are made.
+    """
+
+    def __init__(self, *, file: bool = True, directory: bool = False, parents: bool = False) -> None:
+        super().__init__()
+        self.file, self.directory, self.parents = file, directory, parents
+
+
+class NewDirectory(OutputPath):
     """The directory that a command makes: no file, so it can't go to standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(file=False, directory=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or fail with a usage error."""
@@ -107,7 +121,7 @@ def files_argument(name: str = "files", metavar: str = "[FILE]...") -> Callable[
 
 def output_option(**extra: Any) -> Callable[[Any], Any]:
     """Return -o FILE, default stdout."""
-    settings: dict[str, Any] = {"default": "-", "metavar": "FILE", "type": AnyPath(),
+    settings: dict[str, Any] = {"default": "-", "metavar": "FILE", "type": OutputPath(),
                                 "help": "Write here instead of standard output; .zst compresses."}
     return click.option("-o", "--output", **{**settings, **extra})
 

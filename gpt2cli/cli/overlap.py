@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, Count, Real, Text, Whole, files_argument, force_option, output_option
+from gpt2cli.cli.options import (
+    AnyPath,
+    Count,
+    OutputPath,
+    Real,
+    Text,
+    Whole,
+    files_argument,
+    force_option,
+    output_option,
+)
 from gpt2cli.cli.overlap_table import lines_of_passage, lines_of_set
 from gpt2cli.errors import counted
 
@@ -38,7 +48,7 @@ _ONLY_TO_MEASURE = {"tests": "--test", "preset": "--preset", "bloom": "--bloom",
               help="Show the N longest shared passages of each test file, and where in TRAIN they are.")
 @click.option("--summary", is_flag=True, help="Write the record of all, and none a document.")
 @click.option("--bloom", type=AnyPath(), default=None, metavar="FILE", help="A Bloom filter instead of TRAIN.")
-@click.option("--write-bloom", type=AnyPath(), default=None, metavar="FILE",
+@click.option("--write-bloom", type=OutputPath(), default=None, metavar="FILE",
               help="Make a Bloom filter of TRAIN here, for --bloom.")
 @click.option("--capacity", type=Count(1), default=None, metavar="N",
               help="N-grams that the new filter is made for; default: counted first.")

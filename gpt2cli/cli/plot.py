@@ -10,7 +10,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console, harmless
-from gpt2cli.cli.options import AnyPath, force_option
+from gpt2cli.cli.options import AnyPath, OutputPath, force_option
 from gpt2cli.errors import BadInput, UsageFault
 
 RUN_VIEWS = ("curves", "gradients", "envelope", "noise")
@@ -23,7 +23,7 @@ FIT_VIEWS = ("frontier", "isoflop", "contours", "residuals", "cloud", "rolling")
     "-o",
     "--output",
     metavar="FILE",
-    type=AnyPath(),
+    type=OutputPath(),
     help="Draw into FILE, .png or .svg; without it, text on standard output.",
 )
 @click.option(

@@ -9,7 +9,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, write_records
 from gpt2cli.errors import UsageFault
 
 _BATCH_SOURCE = "Kaplan et al. 2020, eq. 1.4 (arXiv 2001.08361)"
@@ -38,7 +38,6 @@ def batch(
     from gpt2cli.scaling import critical_batch, study
     from gpt2cli.scaling.kaplan import CRITICAL_BATCH
 
-    check_outputs((output,), force)
     if losses and files:
         raise UsageFault("--loss asks Kaplan's law, FILE a measurement: give one of them")
     found: list[dict[str, Any]] = [
@@ -105,7 +104,6 @@ def stop(
     from gpt2cli.scaling.early_stopping import early_stop
     from gpt2cli.scaling.resampled_answers import stop_intervals
 
-    check_outputs((output,), force)
     known = the_law(law, fit_file, default="kaplan-t2")
     batch = None if batch_tokens is None else float(batch_tokens)
     found = early_stop(of_n_and_d(known), float(size), float(tokens), batch)

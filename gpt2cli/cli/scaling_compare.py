@@ -9,7 +9,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, warn_of_reach, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.cli.scaling_shapes import compare_shapes
 from gpt2cli.errors import UsageFault
 
@@ -37,7 +37,6 @@ def compare(
     --flops: strategies under a law. --crossing: no more. Else the runs of FILE (run directories or metrics.jsonl; none:
     standard input) with --reference RUN, with each other (--shapes), or with the best use of compute by --law or --fit.
     """
-    check_outputs((output,), force)
     if crossing + shapes + (flops is not None) + (reference is not None) > 1:
         raise UsageFault("--flops, --reference, --shapes and --crossing are four different questions: ask one")
     if shapes and (law is not None or fit_file is not None):

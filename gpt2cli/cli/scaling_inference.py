@@ -7,7 +7,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, force_option, output_option
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, warn_of_reach, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.errors import UsageFault
 
 
@@ -34,7 +34,6 @@ def inference(
     from gpt2cli.scaling import answers, inference_aware, resampled_answers, study
     from gpt2cli.scaling.optimum import optimum
 
-    check_outputs((output,), force)
     if sum(value is not None for value in (loss, quality_of, flops)) != 1:
         raise UsageFault("say which loss to reach by one of --loss, --quality-of and --flops")
     known = the_law(law, fit_file)

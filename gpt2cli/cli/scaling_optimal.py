@@ -12,7 +12,6 @@ from gpt2cli.cli.options import Count, Real, force_option, output_option
 from gpt2cli.cli.scaling_options import (
     ENVIRONMENT,
     FLOPS_NOTE,
-    check_outputs,
     law_options,
     the_law,
     warn_of_reach,
@@ -53,7 +52,6 @@ def optimal(
     """
     from gpt2cli.scaling import answers, study
 
-    check_outputs((output,), force)
     known = answers.with_unique_tokens(the_law(law, fit_file), unique_tokens)
     head: dict[str, Any] = {"law": known.name, "kind": "optimal", "count": known.count, "source": known.source,
                             "flops_per_nd": 6.0}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -42,13 +41,6 @@ def the_law(law: str | None, fit_file: str | None, default: str | None = None) -
     if (law is None) == (fit_file is None):
         raise UsageFault("give either --law NAME or --fit FILE")
     return law_by_name(law) if law is not None else read_fit(str(fit_file))
-
-
-def check_outputs(paths: tuple[str | None, ...], force: bool) -> None:
-    """Raise UsageFault for an output that exists, before anything is computed."""
-    for path in paths:
-        if path not in (None, "-") and os.path.exists(str(path)) and not force:
-            raise UsageFault(f"{path} exists; give --force to replace it, or another name")
 
 
 def write_records(kind: str, records: list[dict[str, Any]], output: str, force: bool) -> None:

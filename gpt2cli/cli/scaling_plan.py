@@ -9,7 +9,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import AnyPath, Count, Real, Whole, device_option, force_option, output_option, threads_option
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, the_law, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, the_law, write_records
 from gpt2cli.errors import UsageFault
 from gpt2cli.sizes import GPT2_CONTEXT, GPT2_VOCAB_SIZE, ModelShape, default_heads, size_by_name
 
@@ -53,7 +53,6 @@ def plan(
     Both measure first, for some seconds, how fast this machine trains. A ladder comes as one gpt2.plan record for
     every run, or as the words by which make runs it; its widest model is to be held out of the fit.
     """
-    check_outputs((output,), force)
     run_only = ("size", "layers", "embd", "heads", "tokens", "vocab_size", "batch_tokens", "rate", "devices", "price",
                 "law", "fit_file", "dtype", "threads")  # fmt: skip
     if minutes is not None:

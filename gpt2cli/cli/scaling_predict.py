@@ -10,7 +10,7 @@ from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, files_argument, force_option, output_option
 from gpt2cli.cli.scaling_foretold import beside_runs
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, law_options, the_law, warn_of_reach, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.errors import UsageFault
 
 
@@ -38,7 +38,6 @@ def predict(
     """
     from gpt2cli.scaling import answers, study
 
-    check_outputs((output,), force)
     if files:
         if sizes or lengths or flops or steps or batch_tokens or unique_tokens:
             raise UsageFault("runs in FILE tell their own N and D: give FILE or numbers, not both")

@@ -10,7 +10,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.options import Count, Real, Whole, files_argument, force_option, output_option, seed_option
-from gpt2cli.cli.scaling_options import ENVIRONMENT, check_outputs, write_records
+from gpt2cli.cli.scaling_options import ENVIRONMENT, write_records
 from gpt2cli.errors import BadInput, UsageFault
 
 _AXES = {"n": "N", "d": "D", "c": "C"}
@@ -46,7 +46,6 @@ def capability(
     from gpt2cli.scaling.capability_fit import fit_series
     from gpt2cli.scaling.curves import read_drawable
 
-    check_outputs((output,), force)
     if not floor < ceiling:
         raise UsageFault(f"--floor {floor:g} is not below --ceiling {ceiling:g}")
     found = read_drawable(files or ("-",), console)
@@ -138,7 +137,6 @@ def curve(
     from gpt2cli.scaling.curve_fit import fit_curve
     from gpt2cli.scaling.curves import read_drawable
 
-    check_outputs((output,), force)
     runs = read_drawable(files or ("-",), console).curves
     if not runs:
         raise BadInput("no run with losses here; give metrics.jsonl files or run directories")

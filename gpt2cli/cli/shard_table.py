@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt2cli.cli.console import harmless
+from gpt2cli.cli.console import one_line
 
 
 def table_of(info: dict[str, Any]) -> str:
@@ -21,7 +21,7 @@ def table_of(info: dict[str, Any]) -> str:
         rows.append((split, f"{held}, {counts['files']:,} file{'' if counts['files'] == 1 else 's'}"))
     name = "standard input" if info["path"] == "-" else info["path"]
     lines = [f"{name}: {info['kind']}", *(f"  {label:<13} {value}" for label, value in rows)]
-    return "".join(harmless(line).replace("\n", "\\n") + "\n" for line in lines)
+    return "".join(one_line(line) + "\n" for line in lines)
 
 
 def _tokens(info: dict[str, Any]) -> str:

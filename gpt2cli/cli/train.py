@@ -12,7 +12,16 @@ import click
 from gpt2cli.cli import signals
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import AnyPath, Count, Real, device_option, force_option, seed_option, threads_option
+from gpt2cli.cli.options import (
+    AnyPath,
+    Count,
+    OutputPath,
+    Real,
+    device_option,
+    force_option,
+    seed_option,
+    threads_option,
+)
 from gpt2cli.errors import StdoutGone
 
 if TYPE_CHECKING:
@@ -91,7 +100,8 @@ _OF_A_BRANCH = {"decay_tokens", "eval_every", "eval_tokens", "checkpoint_every",
 @click.option("--keep", type=Count(2), default=2, show_default=True, metavar="N", help="Newest checkpoints to keep.")
 @click.option("--max-time", type=Real(0, min_open=True), metavar="SECONDS",
               help="Stop after the step that passes this, with status 75; the same command goes on.")
-@click.option("-o", "--output", type=AnyPath(), metavar="DIR", help="Run directory; default runs/NAME.")
+@click.option("-o", "--output", type=OutputPath(file=False, directory=True, parents=True), metavar="DIR",
+              help="Run directory; default runs/NAME.")
 @click.option("--override", is_flag=True, help="Go on with an unfinished run under changed options.")
 @force_option()
 @click.option("--dry-run", is_flag=True, help="Print what the run would cost and write; do nothing.")

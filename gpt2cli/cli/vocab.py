@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, force_option, output_option
+from gpt2cli.cli.options import AnyPath, OutputPath, force_option, output_option
 from gpt2cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class IdList(click.ParamType):
               help="Write it in this form; hf and cache-dir are directories.")
 @click.option("--text", default=None, metavar="TEXT", help="Show the tokens of this text, one a line.")
 @click.option("--ids", type=IdList(), default=None, metavar="ID,...", help="Show the tokens of these ids, one a line.")
-@output_option(metavar="FILE|DIR")
+@output_option(metavar="FILE|DIR", type=OutputPath(directory=True))
 @force_option()
 @click.pass_obj
 def command(console: Console, vocab: str | None, kind: str | None, text: str | None, ids: tuple[int, ...] | None,

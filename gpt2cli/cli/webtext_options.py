@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gpt2cli.cli.options import AnyPath, Count, Real, Whole
+from gpt2cli.cli.options import AnyPath, Count, OutputPath, Real, Whole
 
 ENVIRONMENT = {"auto_envvar_prefix": "GPT2_WEBTEXT_SCRAPE"}
 HOST_PROFILES = ("webtext", "openwebtext", "none")
@@ -72,7 +72,7 @@ work_option = click.option(
     "--work", type=click.Path(file_okay=False), default="webtext", show_default=True, metavar="DIR",
     help="Where the crawl keeps its state and its WARC files.")
 rejects_option = click.option(
-    "--rejects", type=AnyPath(), metavar="FILE", help="Write every dropped item and why, as JSONL.")
+    "--rejects", type=OutputPath(), metavar="FILE", help="Write every dropped item and why, as JSONL.")
 hosts_option = click.option(
     "--hosts", "host_profile", type=click.Choice(HOST_PROFILES), default="webtext", show_default=True,
     help="Hosts and kinds of file to leave out; Reddit and Wikipedia always are.")

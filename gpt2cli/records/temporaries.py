@@ -85,7 +85,7 @@ def held(path: Path, process: int) -> Iterator[bool | None]:
     process: whose name it bears, which decides where the file system knows no locks. Raises OSError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = _open(path)
     except FileNotFoundError:
         yield False
         return
@@ -107,6 +107,15 @@ def held(path: Path, process: int) -> Iterator[bool | None]:
         if descriptor in _HELD:
             _HELD.remove(descriptor)
             os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Open a file or directory to lock it; NFS locks nothing that is open only for reading."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags | os.O_RDWR)
+    except (IsADirectoryError, PermissionError):
+        return os.open(path, flags | os.O_RDONLY)
 
 
 def _being_written(final: Path, process: int) -> Gpt2Error:

@@ -110,7 +110,7 @@ def test_force_and_what_it_does_not_replace(
     gpt2_here("import", sources["huggingface"], "-o", out, "--force", check=True)
     assert json.loads((out / "manifest.json").read_text())["imported"]["from"] == "huggingface"
     itself = gpt2_here("import", out, "-o", out, "--force")
-    assert itself.returncode == 2 and b"is what is to be imported" in itself.stderr
+    assert itself.returncode == 2 and b"is also what is read" in itself.stderr
     (out / "notes.txt").write_text("mine")
     strange = gpt2_here("import", sources["openai"], "-o", out, "-f")
     assert strange.returncode == 2 and b"holds 'notes.txt'" in strange.stderr
