@@ -11,15 +11,19 @@ SHELL := bash
 #   PYTHON       the interpreter that makes .venv (3.11 or newer)
 #   PIP_ARGS     more arguments for pip install, such as --index-url URL or --find-links DIR
 #   PYTEST_ARGS  more arguments for pytest, such as -k NAME -x
+#   SECONDS      how long `make fuzz` tries each parser
+#   FUZZ_ARGS    more arguments for tests/faults/fuzz.py, such as names of parsers: 'robots.txt' URL
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+SECONDS ?= 10
+FUZZ_ARGS ?=
 
 VENV := .venv
 STAMP := $(VENV)/.stamp
 BENCHES := $(wildcard tests/bench/*/run)
 
-.PHONY: help setup test test-fast test-faults lint bench clean distclean
+.PHONY: help setup test test-fast test-faults fuzz lint bench clean distclean
 
 help: ## List these targets.
 	@printf 'make TARGET [PYTHON=python3.12] [PIP_ARGS=...] [PYTEST_ARGS=...]\n\n'
@@ -49,6 +53,9 @@ test-fast: $(STAMP) ## Run the tests that are not marked slow.
 test-faults: $(STAMP) ## Run the tests of faults whole: every failing call, 50 kills, ten minutes of soak.
 	FAULTS=all $(VENV)/bin/python -m pytest -n 2 tests/faults $(PYTEST_ARGS)
 
+fuzz: $(STAMP) ## Fuzz every parser for SECONDS each (default 10), guided by coverage where atheris is installed.
+	$(VENV)/bin/python tests/faults/fuzz.py --seconds $(SECONDS) $(FUZZ_ARGS)
+
 lint: $(STAMP) ## Check the code with ruff and mypy.
 	$(VENV)/bin/python -m ruff check . bin/gpt2
 	$(VENV)/bin/python -m mypy
@@ -58,7 +65,7 @@ bench: $(STAMP) ## Measure our speed beside a peer's; ratios, in one run.
 	@for bench in $(BENCHES); do echo "== $$bench"; PATH="$$PWD/$(VENV)/bin:$$PATH" "$$bench"; done
 
 clean: ## Remove builds, caches and the demo's work; .venv and your runs stay.
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/work
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis fuzz-found demo/work
 	find gpt2cli tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove .venv as well.

@@ -17,7 +17,7 @@ from gpt2cli.errors import Gpt2Error
 from gpt2cli.tokens.vocabulary import load_vocabulary
 
 TOPIC = "software"
-_FOR_TESTS = {"test", "demo"}
+_FOR_TESTS = {"test", "demo", "fuzz"}
 _SAMPLE = "Zwei Hübsche ☃ said: it's  fine\n"
 
 

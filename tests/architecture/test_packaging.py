@@ -85,7 +85,7 @@ def test_make_help_is_the_default_and_lists_the_targets(tmp_path: Path) -> None:
     result = subprocess.run(["make", "--no-print-directory", "-C", str(ROOT)], capture_output=True, text=True,
                             check=True)
     listed = re.findall(r"^  ([a-z-]+) +\S", result.stdout, re.MULTILINE)
-    assert {"help", "setup", "test", "test-fast", "test-faults", "lint", "bench", "clean", "demo",
+    assert {"help", "setup", "test", "test-fast", "test-faults", "fuzz", "lint", "bench", "clean", "demo",
             "ladder"} <= set(listed)
 
 
