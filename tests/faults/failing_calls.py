@@ -22,7 +22,8 @@ from gpt2cli.records.run_directory import LOCK, METRICS, PERF
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 AT_REMOVAL = "kill at removal"
-MANNERS = {"count": 0, "kill": 1, "once": 2, "from there on": 3, "short": 4, AT_REMOVAL: 5}
+MANNERS = {"count": 0, "kill": 1, "once": 2, "from there on": 3, "short": 4, AT_REMOVAL: 5, "signal": 6,
+           "signal twice": 7}
 FAULTS = (("kill", 0), ("once", errno.EIO), ("from there on", errno.EIO), ("from there on", errno.ENOSPC),
           ("once", errno.EINTR), ("short", 0))
 WHOLE = os.environ.get("FAULTS") == "all"
@@ -55,14 +56,22 @@ class Faults:
         self._process = process
 
     def run(self, stage: Stage, directory: Path, call: int = 0, manner: str = "count", error: int = 0,
-            kill_after_s: float | None = None) -> dict[str, Any]:
+            kill_after_s: float | None = None, **around: Any) -> dict[str, Any]:
         """Return {"status", "calls", "removals", "seconds", "stderr"} of the stage in `directory`.
 
         Its `call`th change fails, or it is killed after so many seconds. calls and removals: None if it was killed.
+        error: the number of the error, or of the signal. around: see surroundings.enter.
         """
+        return self._ask({"arguments": stage.arguments, "directory": str(directory), "call": call,
+                          "manner": MANNERS[manner], "error": error, "kill_after_s": kill_after_s, "around": around})
+
+    def pipeline(self, commands: Iterable[Iterable[str]], directory: Path, take: int | None) -> dict[str, Any]:
+        """Return {"statuses", "stderr", "taken"} of commands that read each other, see surroundings.pipeline."""
+        return self._ask({"commands": [list(command) for command in commands], "directory": str(directory),
+                          "stderr": str(directory.parent / "stderr"), "take": take})
+
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        asked = {"arguments": stage.arguments, "directory": str(directory), "call": call, "manner": MANNERS[manner],
-                 "error": error, "kill_after_s": kill_after_s}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -74,7 +83,7 @@ def failing_calls(library: Path) -> Iterator[Faults]:
     """Yield a Faults, whose process lives as long as the context; `library` is where the compiled calls go."""
     compiler = next(name for name in ("cc", "gcc", "clang") if shutil.which(name))
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library,
-                    HERE / "faulty_calls.c", "-ldl"], check=True)
+                    HERE / "faulty_calls.c", HERE / "wrong_clock.c", "-ldl"], check=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GPT2_")}
     environment |= {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, HERE / "fault_server.py"], stdin=subprocess.PIPE,

@@ -1,8 +1,9 @@
 """Runs `gpt2` commands in forks of one warm process: the Nth change of a file fails, or they are killed after a time.
 
-A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error", "kill_after_s"}; a line on
-stdout for each: {"status", "calls", "removals", "seconds", "stderr"}. Its temporary files go to the directory `tmp` of
-its own. Started by failing_calls.py with faulty_calls.c preloaded.
+A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error", "kill_after_s", "around"}; a
+line on stdout for each: {"status", "calls", "removals", "seconds", "stderr"}. Its temporary files go to the directory
+`tmp` of its own. `around` and pipelines: surroundings.py. Started by failing_calls.py with faulty_calls.c and
+wrong_clock.c preloaded.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import ctypes
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import surroundings
 
 from gpt2cli.cli import main
 
@@ -32,6 +36,9 @@ def serve() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
+        if "commands" in asked:
+            print(json.dumps(surroundings.pipeline(asked, _become)), flush=True)
+            continue
         directory = Path(asked["directory"])
         report, stderr = directory.parent / "calls", directory.parent / "stderr"
         report.unlink(missing_ok=True)
@@ -43,7 +50,7 @@ def serve() -> None:
         if asked["kill_after_s"] is not None:
             time.sleep(asked["kill_after_s"])
             os.kill(child, signal.SIGKILL)  # or its zombie
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = surroundings.wait(child)
         calls, removals = map(int, report.read_text().split()) if report.exists() else (None, None)
         print(json.dumps({"status": status, "calls": calls, "removals": removals, "seconds": time.monotonic() - began,
                           "stderr": stderr.read_text("utf-8", "replace") if stderr.exists() else ""}), flush=True)
@@ -52,9 +59,7 @@ def serve() -> None:
 def _run(asked: dict, report: str, stderr: str) -> None:
     """Become the command. The descriptors of the report and of stderr lie outside the directory that fails."""
     os.chdir(asked["directory"])
-    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, os.devnull, os.O_WRONLY),
-                                (2, stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
-        os.dup2(os.open(name, flags, 0o600), number)
+    surroundings.enter(asked["around"], stderr)
     sys.argv = ["gpt2", *asked["arguments"]]
     tempfile.tempdir = os.environ["TMPDIR"] = str(Path(asked["directory"]) / "tmp")
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
@@ -65,8 +70,20 @@ def _run(asked: dict, report: str, stderr: str) -> None:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         Path(report).write_text(f"{library.calls()} {library.removals()}")
         os._exit(status)
+
+
+def _become(arguments: list[str]) -> None:
+    """Become a command of a pipeline."""
+    sys.argv = ["gpt2", *arguments]
+    try:
+        main.entry()
+    except SystemExit as stop:
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
+    finally:
+        os._exit(70)
 
 
 serve()

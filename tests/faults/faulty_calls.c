@@ -1,4 +1,5 @@
-// Preloaded into a process: the Nth call that changes files below a directory fails, or kills the process.
+// Preloaded into a process: the Nth call that changes files below a directory fails, or kills the process, or
+// has a signal come to it (SIGNAL: `error` is its number).
 //
 // Calls counted: write, writev, pwrite, fsync, fdatasync, rename, truncate, ftruncate, of files whose path begins with
 // the root; and apart from these the removals: unlink, unlinkat, rmdir, at which a process dies but nothing is refused.
@@ -16,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT, KILL_AT_REMOVAL };
+enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT, KILL_AT_REMOVAL, SIGNAL, SIGNAL_TWICE };
 
 static char root[PATH_MAX];
 static size_t root_length;
@@ -63,6 +64,10 @@ static int below_root_at(int directory, const char *path) {
 // Whether this call is the one; a full disk refuses only what takes room, other errors everything.
 static int meets(int takes_room) {
     long now = __sync_add_and_fetch(&counted, 1);
+    if (manner == SIGNAL || manner == SIGNAL_TWICE) {
+        if (now == target || (manner == SIGNAL_TWICE && now == target + 1)) kill(getpid(), fails_with);
+        return 0;
+    }
     if (manner == COUNT || manner == KILL_AT_REMOVAL) return 0;
     if (now != target && !(manner == FROM_THERE_ON && now > target)) return 0;
     return fails_with != ENOSPC || takes_room || manner == KILL || manner == SHORT;

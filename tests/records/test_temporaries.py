@@ -1,4 +1,4 @@
-"""One writer of a name at a time, told by a lock; what dead writers left is swept, and what they were replacing is back."""
+"""One writer of a name at a time, told by a lock; what the dead left is swept, what they were replacing is put back."""
 
 from __future__ import annotations
 
