@@ -7,7 +7,6 @@ resume cuts it back to that; perf.jsonl, which tells of the clock, is cut after 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
 from gpt2cli.records.jsonl import Record, encode_record, parse_line
+from gpt2cli.records.locks import lock_file
 from gpt2cli.records.schemas import refuse_newer, schema_name
 
 RUN = "run.json"
@@ -28,18 +28,9 @@ LOCK = "lock"
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the run's lock; raise Gpt2Error naming the process that has it. A dead holder's lock is free again."""
-    with open(directory / LOCK, "a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(32).strip() or "unknown"
-            raise Gpt2Error(
-                f"{directory} is being trained by process {holder}; wait for it or choose another -o"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    with lock_file(directory / LOCK) as holder:
+        if holder is not None:
+            raise Gpt2Error(f"{directory} is being trained by process {holder}; wait for it or choose another -o")
         yield
 
 

@@ -11,22 +11,12 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2cli.errors import Gpt2Error
-
-_HELD: set[int] = set()
-"""Descriptors that hold a lock of this process."""
-
-
-def _let_go() -> None:
-    """Close the locks that a worker inherits: it may outlive a killed parent for a moment, whose lock must be free."""
-    while _HELD:
-        os.close(_HELD.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
+from gpt2cli.records.locks import opened
 
 
 @contextlib.contextmanager
@@ -84,13 +74,12 @@ def held(path: Path, process: int) -> Iterator[bool | None]:
 
     process: whose name it bears, which decides where the file system knows no locks. Raises OSError.
     """
-    try:
-        descriptor = _open(path)
-    except FileNotFoundError:
-        yield False
-        return
-    _HELD.add(descriptor)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(_opened(path))
+        except FileNotFoundError:
+            yield False
+            return
         ours: bool | None = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,19 +92,37 @@ def held(path: Path, process: int) -> Iterator[bool | None]:
                 ours = False
                 ours = os.path.samestat(os.lstat(path), os.fstat(descriptor))
         yield ours
-    finally:
-        if descriptor in _HELD:
-            _HELD.remove(descriptor)
-            os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def _opened(path: Path) -> contextlib.AbstractContextManager[int]:
     """Open a file or directory to lock it; NFS locks nothing that is open only for reading."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        return os.open(path, flags | os.O_RDWR)
-    except (IsADirectoryError, PermissionError):
-        return os.open(path, flags | os.O_RDONLY)
+    writable = not path.is_dir() and os.access(path, os.R_OK | os.W_OK)
+    return opened(path, os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY))
+
+
+@contextlib.contextmanager
+def temporary_directory(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new directory PREFIX-PID-... in `parent` ($TMPDIR), removed afterwards; those of dead writers are now.
+
+    Raises OSError from the file system.
+    """
+    place = parent or Path(tempfile.gettempdir())
+    for stale in place.glob(f"{prefix}-*-*"):
+        number = stale.name.removeprefix(f"{prefix}-").partition("-")[0]
+        with contextlib.suppress(OSError):
+            if number.isdigit() and stale.lstat().st_uid == os.getuid() and not stale.is_symlink():
+                with held(stale, int(number)) as ours:
+                    if ours:
+                        shutil.rmtree(stale, ignore_errors=True)
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{prefix}-{os.getpid()}-", dir=place))
+        with held(path, os.getpid()) as ours:
+            if ours:  # else another process took it for a dead one's, and removes it
+                try:
+                    yield path
+                finally:
+                    shutil.rmtree(path, ignore_errors=True)
+                return
 
 
 def _being_written(final: Path, process: int) -> Gpt2Error:

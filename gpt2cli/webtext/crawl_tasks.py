@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, encode_record, read_records
 from gpt2cli.records.streams import open_input, read_lines
+from gpt2cli.records.temporaries import temporary_directory
 from gpt2cli.webtext.dedup import DedupConfig
 from gpt2cli.webtext.dedup_space import temporary_space
 from gpt2cli.webtext.dedup_stages import find_matches, list_duplicates, write_parts
@@ -50,8 +50,8 @@ def judge_input(desk: Desk, path: str, config: LinkConfig, jobs: int) -> None:
 
 def unite_inputs(desk: Desk, inputs: tuple[tuple[Path, Path], ...], config: LinkConfig, memory: int) -> None:
     """Write the links of all inputs (records and rows of each) without repetitions, in their order."""
-    with tempfile.TemporaryDirectory(prefix="gpt2-links-") as directory, UniqueLinks(
-        Path(directory), config.min_karma if config.sum_karma else None, memory
+    with temporary_directory("gpt2-links") as directory, UniqueLinks(
+        directory, config.min_karma if config.sum_karma else None, memory
     ) as unique, desk.records() as sink:
         for records, rows in inputs:
             with open_input(records) as stream:

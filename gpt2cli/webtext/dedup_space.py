@@ -6,49 +6,20 @@ With a work directory, DIR/dedup also keeps what a run that was stopped had fini
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.temporaries import held, temporary_directory
 
-_PREFIX = "gpt2-dedup-"
-_HELD: set[int] = set()
-
-
-def _let_go() -> None:
-    """Close the locks that a worker inherits: it may outlive a killed parent for a moment, whose lock must be free."""
-    for descriptor in _HELD:
-        os.close(descriptor)
-    _HELD.clear()
+_HOLDER = "holder"
 
 
-os.register_at_fork(after_in_child=_let_go)
-
-
-@contextlib.contextmanager
-def temporary_space() -> Iterator[Path]:
+def temporary_space() -> contextlib.AbstractContextManager[Path]:
     """Yield a new directory under $TMPDIR, deleted afterwards; those of runs that were killed are deleted now."""
-    parent = Path(tempfile.gettempdir())
-    for place in parent.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            if place.stat().st_uid == os.getuid():
-                with _locked(place) as ours:
-                    if ours:
-                        shutil.rmtree(place, ignore_errors=True)
-    with contextlib.ExitStack() as stack:
-        while True:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            with contextlib.suppress(FileNotFoundError):
-                if stack.enter_context(_locked(path)):
-                    break  # else another run took it for a dead one's, and deletes it
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+    return temporary_directory("gpt2-dedup")
 
 
 @contextlib.contextmanager
@@ -59,9 +30,11 @@ def work_space(work: Path) -> Iterator[tuple[Path, Path]]:
     """
     place = work / "dedup"
     place.mkdir(parents=True, exist_ok=True)
-    with _locked(place) as held:
-        if not held:
-            raise UsageFault(f"{place} is in use by another dedup; wait for it, or give another --work")
+    with held(place, os.getpid()) as ours:
+        if not ours:
+            raise UsageFault(f"{place} is in use by another dedup, process {_holder(place)}; wait for it, or give "
+                             "another --work")
+        (place / _HOLDER).write_text(f"{os.getpid()}\n")
         scratch, state = place / "scratch", place / "state"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -76,18 +49,9 @@ def work_space(work: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Yield whether this process holds the directory now: nobody else does, and it is still there."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    _HELD.add(descriptor)
+def _holder(place: Path) -> str:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = os.path.exists(directory) and os.path.samestat(os.stat(directory), os.fstat(descriptor))
-        except BlockingIOError:
-            there = False
-        yield there
-    finally:
-        _HELD.discard(descriptor)
-        os.close(descriptor)
+        number = (place / _HOLDER).read_text("ascii", "replace").strip()
+    except OSError:
+        number = ""
+    return number if number.isdigit() else "unknown"

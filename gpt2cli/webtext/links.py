@@ -7,12 +7,11 @@ Wikipedia out (Radford et al. 2019, section 2.1).
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from gpt2cli.errors import BadInput, Interrupted
 from gpt2cli.records.streams import display_name
+from gpt2cli.records.temporaries import temporary_directory
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.ordered_pool import OrderedPool
 from gpt2cli.webtext.dump_container import open_dump
@@ -36,8 +35,8 @@ def link_records(
     bytes for a sort, beyond which it uses files in a temporary directory ($TMPDIR). Neither changes what comes out.
     Raises BadInput for a damaged or truncated dump, and for input in which no line is a submission or a URL.
     """
-    with tempfile.TemporaryDirectory(prefix="gpt2-links-") as directory, UniqueLinks(
-        Path(directory), config.min_karma if config.sum_karma else None, memory
+    with temporary_directory("gpt2-links") as directory, UniqueLinks(
+        directory, config.min_karma if config.sum_karma else None, memory
     ) as unique:
         for judged in judged_links(paths, config, tally, reporter, jobs):
             unique.add(judged.entries, judged.records)

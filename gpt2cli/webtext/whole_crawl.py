@@ -8,7 +8,6 @@ tasks, and however many shares of the hosts or processes there are.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,11 +33,12 @@ from gpt2cli.webtext.merge_shares import in_link_order
 from gpt2cli.webtext.shards import Share
 from gpt2cli.webtext.tally import StepTally
 from gpt2cli.webtext.unique_links import SORT_MEMORY
+from gpt2cli.webtext.work_lock import LOCK, held_by_us
 
 if TYPE_CHECKING:
     from gpt2cli.webtext.rule_set import RuleSet
 
-STEPS, LOCK, FACTS = "steps", "lock", "crawl.json"
+STEPS, FACTS = "steps", "crawl.json"
 PART = 8192
 """Pages of a share that are extracted, filtered and signed together, at least: what a kill may cost."""
 MOST_PARTS = 500
@@ -238,12 +238,7 @@ def _held(config: CrawlConfig) -> Iterator[Path]:
     """Hold WORK/steps for this process, and check that the crawl there has as many shares. Yields that directory."""
     place = config.work / STEPS
     place.mkdir(parents=True, exist_ok=True)
-    with open(place / LOCK, "ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageFault(f"{config.work} is in use by another webtext-scrape; wait for it, or give another --work"
-                             ) from None
+    with held_by_us(place / LOCK, config.work):
         _check_shares(place / FACTS, config)
         yield place
 
