@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import manpages
 import pytest
+from warm_gpt2 import warm_bash  # noqa: F401  (a fixture)
 
 ROOT = manpages.ROOT
 PAGES = manpages.pages()
@@ -82,12 +83,12 @@ def test_every_command_is_in_the_readme_and_in_its_own_examples() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [*PAGES, README], ids=identity)
-def test_examples_run(source: Path, scratch: Path, bash: Callable) -> None:
+def test_examples_run(source: Path, scratch: Path, warm_bash: Callable) -> None:  # noqa: F811
     """In order, in one directory per page, so that a later line may use what an earlier one made."""
     for example in examples_of(source):
         if example.marker:
             continue
-        result = bash(example.text, scratch, timeout=LIMIT_S)
+        result = warm_bash(example.text, scratch, timeout=LIMIT_S)
         allowed = {0, SIGPIPE_STATUS} if "| head" in example.text else {0}
         assert result.returncode in allowed, (
             f"$ {example.text}\nstatus {result.returncode}\n{result.stderr.decode(errors='replace')[-2000:]}")
@@ -115,3 +116,11 @@ def test_parser_refuses_what_the_command_refuses() -> None:
     with pytest.raises(click.UsageError):
         manpages.parse_by_click(["trian"])
     assert manpages.parse_by_click(["help", "--path", "train"]) == "help"
+
+
+def test_the_warm_command_ends_as_a_command_does(scratch: Path, warm_bash: Callable) -> None:  # noqa: F811
+    wrong = warm_bash("gpt2 trian", scratch)
+    assert wrong.returncode == 2 and b"trian" in wrong.stderr
+    passed_on = warm_bash("A=b; echo 'Once upon' | gpt2 bpe-tokenize -o - | gpt2 shard cat --text - && pwd", scratch)
+    assert passed_on.returncode == 0 and passed_on.stdout == f"Once upon\n{scratch}\n".encode(), passed_on.stderr
+    assert warm_bash("yes | gpt2 bpe-tokenize -o /dev/full", scratch, timeout=30).returncode == 74
