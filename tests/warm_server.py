@@ -32,7 +32,7 @@ def serve(path: str) -> None:
         listener.bind(path)
         listener.listen(64)
         print("ready", flush=True)
-        while 0 not in select.select([0, listener], [], [])[0]:
+        while 0 not in select.select([0, listener.fileno()], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -55,7 +55,7 @@ def _answer(connection: socket.socket) -> None:
         _run(json.loads(os.fsdecode(data)), streams)
     for number in (*streams, kept, 0, 1, 2):
         os.close(number)
-    if connection in select.select([connection, ended], [], [])[0]:
+    if connection.fileno() in select.select([connection.fileno(), ended], [], [])[0]:
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
