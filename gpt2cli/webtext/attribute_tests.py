@@ -16,7 +16,7 @@ from lxml.etree import XPath
 _EXSLT = "http://exslt.org/regular-expressions"
 _OURS = "urn:gpt2cli:attribute-tests"
 _TEST = re.compile(r"re:test\((@[\w-]+(?:\|@[\w-]+)*), *'([^']*)'(?:, *'(i)')?\)")
-_MAX_REMEMBERED = 8192
+_MAX_REMEMBERED = 2048
 """Values of an attribute that one pattern's answers are kept for; then they are forgotten."""
 _MAX_VALUE = 512
 """Characters of a value that is worth remembering; a page may give its elements classes of any length."""
