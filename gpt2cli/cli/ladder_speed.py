@@ -6,7 +6,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +26,15 @@ def measure(shards: str, data: ModelShape, jobs: int, console: Console) -> Speed
 
     data: its context and vocabulary count.
     """
+    from gpt2cli.records.temporaries import temporary_directory
     from gpt2cli.scaling.ladder import Speed, network
 
     seconds: dict[int, float] = {}
     starts: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="gpt2-plan-") as scratch:
+    with temporary_directory("gpt2-plan") as scratch:
         for number, (width, steps) in enumerate(_MEASURED.items()):
             console.progress(number, len(_MEASURED), "measurements", width=str(width))
-            runs = [Path(scratch) / f"{width}-{job}" for job in range(jobs)]
+            runs = [scratch / f"{width}-{job}" for job in range(jobs)]
             begin = time.perf_counter()
             _train(shards, network(width, data), steps, runs)
             wall = time.perf_counter() - begin

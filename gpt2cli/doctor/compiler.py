@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 
 from gpt2cli.doctor.finding import Finding
 from gpt2cli.model.native_kernels import NoKernelsError, cxx_compiler, native_kernels, runs_here
 from gpt2cli.model.small_network import small_network_library
+from gpt2cli.records.temporaries import temporary_directory
 
 TOPIC = "compiler"
 _TIMEOUT_S = 180
@@ -53,10 +53,10 @@ def _kernels() -> Finding:
 def _torch_compile() -> Finding:
     """Try it in a process of its own, and from nothing: a cache would hide a compiler that fails."""
     name, start = "train --compile torch", time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="gpt2-doctor-") as cache:
+    with temporary_directory("gpt2-doctor") as cache:
         try:
             done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, timeout=_TIMEOUT_S,
-                                  env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, check=False)
+                                  env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(cache)}, check=False)
         except subprocess.TimeoutExpired:
             return Finding(TOPIC, name, f"did not end within {_TIMEOUT_S} s", "note", "train without it")
     if done.returncode:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gpt2cli.doctor.finding import Finding, binary_size
 from gpt2cli.errors import os_sentence
+from gpt2cli.records.temporaries import temporary_directory
 
 TOPIC = "disk"
 _BYTES = 32 << 20
@@ -34,11 +35,11 @@ def disk(directory: str, measure: bool) -> Iterator[Finding]:
     if os.stat(temporary).st_dev != os.stat(path).st_dev:
         yield room(f"{temporary} (temporary files)", shutil.disk_usage(temporary).free)
     try:
-        with tempfile.TemporaryDirectory(prefix=".gpt2-doctor-", dir=path) as scratch:
-            yield _replaces(Path(scratch))
-            yield _locks(Path(scratch))
+        with temporary_directory(".gpt2-doctor", path) as scratch:
+            yield _replaces(scratch)
+            yield _locks(scratch)
             if measure:
-                yield from _speed(Path(scratch))
+                yield from _speed(scratch)
     except OSError as error:
         yield Finding(TOPIC, "writing", f"fails: {os_sentence(error)}", "bad",
                       "write elsewhere (-o), or make room or permission there")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.artefact_kind import ID_TABLES, VOCABULARY
+from gpt2cli.records.temporaries import temporary_directory
 from gpt2cli.records.verify import Verdict
 from gpt2cli.tokens.vocabulary import (
     END_OF_TEXT,
@@ -36,8 +36,8 @@ def verify_vocabulary(path: Path) -> Verdict:
 
 def verify_vocabulary_stream(stream: BinaryIO, name: str) -> Verdict:
     """Check a vocabulary that comes through a pipe; `name` is for messages."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / name
+    with temporary_directory("gpt2-verify") as place:
+        path = place / name
         path.write_bytes(stream.read(MAX_VOCABULARY_BYTES + 1))
         verdict = verify_vocabulary(path)
     return Verdict(VOCABULARY, [text.replace(f"{place}/", "") for text in verdict.problems], verdict.facts)

@@ -90,7 +90,7 @@ FURTHER = {
     "dedup signatures": _to("webtext-scrape", "dedup", "docs.jsonl.zst", "--stage", "signatures", output="signed"),
     "overlap": _to("overlap", "docs.jsonl.zst", "--test", "docs.jsonl.zst", output="overlap.jsonl"),
     "overlap filter": Stage(("overlap", "docs.jsonl.zst", "--force", "--write-bloom", "made.bloom"), ("made.bloom",)),
-    "detect train": _to("detect", "train", "--human", "docs.jsonl.zst", "--generated", "other.jsonl", "--words", "20",
+    "detect train": _to("detect", "train", "--human", "some.jsonl", "--generated", "other.jsonl", "--words", "20",
                         output="detector"),
     "eval-tasks": _to("eval-tasks", "runs/tiny", "task.yaml", output="tasks.jsonl"),
     "eval-text": _to("eval-text", "docs.jsonl.zst", output="text.jsonl"),
@@ -99,6 +99,21 @@ FURTHER = {
 """Other writers into the same two, whole runs only: a file of an open stream, a directory that is renamed."""
 if WHOLE:
     STAGES |= FURTHER
+
+TO_STDOUT = {
+    "help": ("help", "pack"), "version": ("--version",), "usage": ("pack", "--help"), "verify": ("verify", "x.tok.zst"),
+    "vocab": ("vocab", "--vocab", "my.vocab"), "vocab of a text": ("vocab", "--text", "To be, or not to be"),
+    "shard info": ("shard", "info", "shards"), "shard head": ("shard", "head", "x.tok.zst"),
+    "shard cat": ("shard", "cat", "--text", "x.tok.zst"), "plot as text": ("plot", "metrics.jsonl"),
+    "optimal": ("fit-scaling", "optimal", "--law", "hoffmann", "--flops", "1e20"),
+    "inference": ("fit-scaling", "inference", "--law", "hoffmann", "--quality-of", "1B", "--inference-tokens", "1T"),
+    "train": TRAIN.arguments, "filter": ("webtext-scrape", "filter", "docs.jsonl.zst"),
+    "fetch": STAGES["fetch"].arguments[:-3],
+    "eval-tasks": ("eval-tasks", "runs/tiny", "task.yaml"), "eval-text": ("eval-text", "docs.jsonl.zst"),
+    "overlap": ("overlap", "docs.jsonl.zst", "--test", "docs.jsonl.zst"),
+} | {name: stage.arguments[:-3] for name, stage in STAGES.items()
+     if name in ("links", "dedup", "bpe-train", "bpe-tokenize", "eval-ppl", "sample", "fit-scaling")}
+"""Commands that write to standard output."""
 
 
 def make_inputs(directory: Path, artefacts: Path, site: Site) -> Path:
@@ -114,7 +129,8 @@ def make_inputs(directory: Path, artefacts: Path, site: Site) -> Path:
         for url in urls))
     (directory / "task.yaml").write_text(TASK)
     (directory / "items.jsonl").write_text(ITEMS)
-    lines = (f"{number} of those {number * 7} herring boats came home that year, and {number * 3} did not, said the "
-             "keeper when he was asked about them" for number in range(60))
-    (directory / "other.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    for name, boats in (("some", "herring boats"), ("other", "whales and a seal")):
+        lines = (f"{number} of those {number * 7} {boats} came home that year, and {number * 3} did not, said the "
+                 "keeper when he was asked about them" for number in range(60))
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
     return directory
