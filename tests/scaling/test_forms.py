@@ -193,10 +193,10 @@ def repeated_surface(seed: int) -> tuple[np.ndarray, Variables]:
 
 
 @pytest.mark.slow
-def test_thirty_laws_of_repeated_data_are_found_in_their_lowest_minimum() -> None:
+def test_laws_of_repeated_data_are_found_in_their_lowest_minimum() -> None:
     """Never above a start at the truth; without noise the truth itself wherever the design identifies it."""
     form, identified = FORMS["data-constrained"], 0
-    for seed in range(30):
+    for seed in range(15):
         (truth, z), noise = repeated_surface(seed), 0.004 if seed % 5 < 2 else 0.0
         loss = form.predict(form.from_units(truth[None], dict.fromkeys("ndcsu", 0.0) | {"loss": 0.0}), z)[0]
         loss = loss * np.exp(noise * np.random.default_rng(seed).standard_t(3, loss.size))
@@ -207,4 +207,4 @@ def test_thirty_laws_of_repeated_data_are_found_in_their_lowest_minimum() -> Non
         if not noise and found.condition is not None and found.condition < 100:
             identified += 1
             np.testing.assert_allclose(found.parameters, truth, rtol=1e-4, err_msg=str(seed))
-    assert identified >= 5
+    assert identified >= 2

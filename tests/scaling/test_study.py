@@ -215,10 +215,10 @@ def test_a_damaged_fit_is_bad_input(change: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "paper"), [("kaplan-nd", "kaplan-t2"), ("skaling", "hoffmann")])
 def test_intervals_of_other_forms_cover_predictions(law: str, paper: str) -> None:
-    """Of 30 ladders, the 95 % interval of the loss at ten times the compute covers at least 25."""
+    """Of 12 ladders, the 95 % interval of the loss at ten times the compute covers at least 10."""
     truth, covered = published(paper).law, 0
-    for seed in range(30):
+    for seed in range(12):
         report = study(runs(N, D, noisy(truth, seed=seed)), law, 200, seed=seed, allow_unidentified=True)
         low, high = report.boot.interval(report.boot.losses(2e8, 6.4e9)[:, 0]) or (np.nan, np.nan)
         covered += low <= float(truth.loss(2e8, 6.4e9)) <= high
-    assert covered >= 25
+    assert covered >= 10
