@@ -4,7 +4,10 @@ A message says what is wrong, in which file at which record or byte, and what to
 It carries no command name (the cli adds that), starts in lower case and ends without a full stop.
 """
 
+import contextlib
 import errno
+import re
+from collections.abc import Iterator
 
 
 class Gpt2Error(Exception):
@@ -45,12 +48,43 @@ class OthersFailed(Gpt2Error):
         self.status = status
 
 
+class OutOfMemory(Gpt2Error):
+    """An allocation failed. Exit status 1."""
+
+
 class Interrupted(Exception):
     """A polled signal was obeyed and state was saved; the cli re-raises the signal itself."""
 
 
 class StdoutGone(Exception):
     """The reader of standard output went away. Not an OSError, so nothing mistakes it for a failed disk."""
+
+
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "std::bad_alloc", "new thread",
+              "could not create a primitive", "could not execute a primitive", "could not create a memory")
+"""What torch, its oneDNN and Python's threads say, as a RuntimeError, where there is no memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of whatever library, says that an allocation failed."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, (MemoryError, OutOfMemory)) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY))
+
+
+@contextlib.contextmanager
+def allocations_told() -> Iterator[None]:
+    """Turn the failed allocations of any library inside the block into OutOfMemory, which holds on to nothing."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # what the frames below were at work on is the memory that is needed now
+        size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        said = f"{size[1]} were asked for" if size else str(error).partition("\n")[0]
+        raise OutOfMemory(f"out of memory{said and f' ({said})'}") from error.with_traceback(None)
 
 
 def counted(number: int, noun: str) -> str:

@@ -31,6 +31,12 @@ def freed_memory_returned() -> contextlib.AbstractContextManager[None]:
     return _with(_RETURNED)
 
 
+def give_back_freed_memory() -> None:
+    """Return to the system what was kept so far, where the allocator is glibc's."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+
+
 @contextlib.contextmanager
 def _with(options: dict[int, int]) -> Iterator[None]:
     try:

@@ -94,6 +94,10 @@ class NativeGradient:
         """Read all weights anew next time. Needed where they were written past torch's own count of changes."""
         self._versions = []
 
+    def free_rooms(self) -> None:
+        """Let go of the memory that add() would use again."""
+        self._rooms = None
+
     @torch.no_grad()
     def add(self, ids_BT: Tensor, targets_BT: Tensor, scale: float) -> Tensor:
         """Add the gradient of `scale` times the summed nll of a micro-batch; return that nll (scalar fp32, nats)."""

@@ -12,13 +12,14 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from gpt2cli.records.temporaries import temporary_directory
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-w")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -30,6 +31,8 @@ _SIGNATURES = {
     "nll_in_place": "pppfllli",
 }
 """Arguments by kernel: p a tensor, l int64, f float, i int. The last i is the number of threads."""
+_ALLOCATE = {"attention_forward", "attention_backward"}
+"""Those that take memory, and return 1 where they get none."""
 _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
 
 
@@ -45,13 +48,16 @@ class NativeKernels:
         loaded = ctypes.CDLL(str(library))
         for name, letters in _SIGNATURES.items():
             function = getattr(loaded, name)
-            function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
+            function.argtypes = [_TYPES[letter] for letter in letters]
+            function.restype = ctypes.c_int if name in _ALLOCATE else None
             self._functions[name] = function
 
     def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
-        """Run a kernel. Tensors are contiguous, but for the rows of logits; None: no tensor."""
-        self._functions[name](*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments),
-                              torch.get_num_threads())
+        """Run a kernel. Tensors are contiguous, but for the rows of logits; None: no tensor. Raises MemoryError."""
+        failed = self._functions[name](*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments),
+                                       torch.get_num_threads())
+        if failed:
+            raise MemoryError(f"the kernel {name} gets no memory")
 
 
 def runs_here() -> bool:
@@ -116,11 +122,11 @@ def _processor() -> str:
 def _compile(compiler: list[str], sources: list[tuple[str, bytes]], library: Path) -> Path:
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent) as place:
+        with temporary_directory("building", library.parent) as place:
             for name, content in sources:
-                (Path(place) / name).write_bytes(content)
-            built = Path(place) / library.name
-            units = sorted(str(Path(place) / name) for name, _ in sources if name.endswith(".cpp"))
+                (place / name).write_bytes(content)
+            built = place / library.name
+            units = sorted(str(place / name) for name, _ in sources if name.endswith(".cpp"))
             _run([*compiler, *FLAGS, "-o", str(built), *units])
             built.chmod(0o700)
             built.replace(library)

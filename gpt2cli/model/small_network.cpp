@@ -207,6 +207,8 @@ struct Thread {
     }
 };
 
+Thread *take_parts(Room &room, int64_t threads) { return (Thread *)room.take(threads * sizeof(Thread) / sizeof(float)); }
+
 // in = unit w + b with unit = (x - mean) dev, row by row; dev is one over the deviation.
 void norm(int64_t R, int64_t C, const float *x, const float *w, const float *b, float *unit, float *dev, float *in) {
     const int64_t P = pitch(C), N = vecs(C);
@@ -473,6 +475,7 @@ void copy_in(const Parameter &q, const float *from, float *to, float *turned) {
 // Returns how many floats small_network needs as workspace, zero before its first call. Shape: L, H, C, T, V, B.
 extern "C" int64_t small_network_room(const Shape *shape, int64_t threads) {
     Room room{nullptr, 0};
+    take_parts(room, threads);
     Weights weights;
     weights.take(room, *shape, true);
     Thread thread;
@@ -491,10 +494,9 @@ extern "C" double small_network(const Shape *shape, float *workspace, const floa
         if (ids[place] < 0 || ids[place] >= s.V || targets[place] < 0 || targets[place] >= s.V) return -1;
     }
     Room room{workspace, 0};
+    Thread *const parts = take_parts(room, threads);
     Weights own;
     own.take(room, s, true);
-    static thread_local Thread memory[MOST_THREADS];
-    Thread *const parts = memory;
     double nlls[MOST_THREADS] = {};
     for (int64_t i = 0; i < threads; i++) parts[i].take(room, s);
     const int64_t count = 4 + EACH * s.L, group = s.group(), groups = (s.B + group - 1) / group;

@@ -114,6 +114,10 @@ class SmallNetwork:
     def forget_weights(self) -> None:
         """Do nothing: no weights are kept from one call to the next."""
 
+    def free_rooms(self) -> None:
+        """Let go of the memory that add() would use again."""
+        self._workspaces, self._given = {}, None
+
     def _begin(self) -> ctypes.Array[ctypes.c_void_p]:
         """Give every parameter a gradient of zero, and return where they are."""
         if self._given is None or not self._reuse:

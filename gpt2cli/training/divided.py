@@ -10,6 +10,7 @@ Ranks that compute a block together compute every micro-batch in step, since the
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error, Interrupted
+from gpt2cli.errors import Gpt2Error, Interrupted, OutOfMemory, allocations_told
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.gradient_sum import add_up_between_pair, add_up_between_ranks
@@ -64,6 +65,12 @@ class Divided(Ranks):
         """Whether any rank was asked to stop: a collective, once in every micro-batch."""
         return self.any(wish)
 
+    @contextlib.contextmanager
+    def memory_alike(self) -> Iterator[None]:
+        """Let OutOfMemory, which is this rank's alone, leave the block: the others are still inside it, and lose it."""
+        with self.watched(), allocations_told():
+            yield
+
     def agree(self, fault: Exception | None) -> None:
         """Raise `fault`, or Interrupted if another rank has one: a collective, before what all do in step."""
         others = self.any(fault is not None)
@@ -80,7 +87,12 @@ class Divided(Ranks):
     def settle(
         self, values: Mapping[int, float], count: int, fault: Interrupted | Gpt2Error | OSError | None = None
     ) -> list[float]:
-        """As Ranks.settle(); the numbers of a replica are those of its first rank, which has the last stage."""
+        """As Ranks.settle(); the numbers of a replica are those of its first rank, which has the last stage.
+
+        OutOfMemory is this rank's alone: the others are still inside the micro-batch.
+        """
+        if isinstance(fault, OutOfMemory):
+            raise fault
         return super().settle(values if self._part == 0 and self._has_loss else {}, count, fault)
 
     def build(self, config: TrainConfig, device: torch.device) -> GPT2:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.errors import BadInput, Interrupted, OutOfMemory, allocations_told
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.batches import TrainingBatches
 from gpt2cli.training.config import TrainConfig
@@ -70,10 +70,10 @@ def sequence_norm_squared(
     count = measured_sequences(config)
     mine = ranks.alone_in(count)
     squares: dict[int, float] = {}
-    fault: Interrupted | BadInput | OSError | None = None
+    fault: Interrupted | BadInput | OutOfMemory | OSError | None = None
     try:
         inputs, targets = _sequences(batches, step, mine, ranks)
-        with ranks.watched():
+        with ranks.watched(), allocations_told():
             for row, number in enumerate(mine):
                 model.zero_grad(set_to_none=True)
                 # its own stream: the step's masks stay what they are without a measurement
@@ -83,7 +83,7 @@ def sequence_norm_squared(
                 squares[number] = ranks.one_norm_squared(model)
                 if ranks.stop_asked(after_sequence()):
                     raise Interrupted
-    except (Interrupted, BadInput, OSError) as error:
+    except (Interrupted, BadInput, OutOfMemory, OSError) as error:
         fault = error
     model.zero_grad(set_to_none=True)
     in_order = ranks.settle({number: squares.get(number, 0.0) for number in ranks.share(count)}, count, fault)

@@ -60,9 +60,8 @@ class AdamW:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Move every parameter by its gradient, which must be there, at the learning rate `lr`."""
+        self.make_room()
         for group in (self._decayed, self._plain):
-            if not group.exp_avgs:
-                self._begin(group)
             if self._narrow is not None:
                 self._move_narrow(self._narrow, group, lr)
                 continue
@@ -74,9 +73,15 @@ class AdamW:
                   eps=ADAM_EPS, maximize=False)
             torch.autograd.graph.increment_version(parameters)  # the fused kernel does not, and copies are kept by it
 
+    def make_room(self) -> None:
+        """Take the memory of the moments, if that is still to be done: step() takes none that counts afterwards."""
+        for group in (self._decayed, self._plain):
+            if not group.exp_avgs:
+                self._begin(group)
+
     def moments(self) -> dict[str, Tensor]:
         """Return exp_avg.NAME and exp_avg_sq.NAME of every parameter, on the CPU; nothing before the first step."""
-        return {name: moment.to("cpu") for name, moment in self.named_moments()}
+        return {name: moment.to("cpu") for name, moment in self.named_moments()} if self.updates else {}
 
     @property
     def updates(self) -> int:

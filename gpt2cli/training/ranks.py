@@ -23,8 +23,10 @@ from gpt2cli.errors import (
     Interrupted,
     IOFailure,
     OthersFailed,
+    OutOfMemory,
     StoppedEarly,
     UsageFault,
+    allocations_told,
 )
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.training.config import TrainConfig
@@ -38,6 +40,9 @@ LEADER = 0
 _POLL_SECONDS = 0.05
 _STOP, _FAULT, _LOST, _ENDED = "gpt2/stop", "gpt2/fault", "gpt2/lost", "gpt2/ended"
 _BY_STATUS: dict[int, type[Gpt2Error]] = {2: UsageFault, 65: BadInput, 74: IOFailure, 75: StoppedEarly}
+
+
+_ELSEWHERE = "out of memory on another rank"
 
 
 class LostRank(StoppedEarly):
@@ -116,6 +121,18 @@ class Ranks:
         first = next((text for text in told if text), None)
         if first is not None:
             self._raise(first, fault)
+
+    @contextlib.contextmanager
+    def memory_alike(self) -> Iterator[None]:
+        """Leave the block, in which each rank works by itself, on all ranks alike: OutOfMemory on any is on all."""
+        short = None
+        try:
+            with allocations_told():
+                yield
+        except OutOfMemory as error:
+            short = error
+        if self.any(short is not None):
+            raise short or OutOfMemory(_ELSEWHERE)
 
     def from_leader(self, value: Any) -> Any:
         """Return the leader's `value`, made of what JSON knows, on every rank."""
@@ -257,21 +274,27 @@ class Ranks:
         """Return `count` numbers of which each rank gives its own, to the bit; a collective, which ends a stage.
 
         If any rank gives a fault instead, all raise: the leader as its own would be, Interrupted if it was no failure.
+        OutOfMemory, which ends nothing, is raised on all alike.
         """
         if self.world == 1:
             if fault is not None:
                 raise fault
             return [values[i] for i in range(count)]
-        if isinstance(fault, (Gpt2Error, OSError)):
+        short = fault if isinstance(fault, OutOfMemory) else None
+        ends = fault is not None and short is None
+        if ends and isinstance(fault, (Gpt2Error, OSError)):
             self._leave_word(_FAULT, _encode(self.rank, fault))
-        if fault is not None:
+        if ends:
             self._leave_word(_STOP, "1")
-        *union, faults = self._sum([values.get(i, 0.0) for i in range(count)] + [float(fault is not None)])
+        *union, faults, shortages = self._sum([values.get(i, 0.0) for i in range(count)]
+                                              + [float(ends), float(short is not None)])
         if faults:
             with self._contact():
                 if self.store.check([_FAULT]):
                     self._raise(self.store.get(_FAULT).decode(), fault)
             raise Interrupted
+        if shortages:
+            raise short or OutOfMemory(_ELSEWHERE)
         return union
 
     def _sum(self, values: list[float]) -> list[float]:

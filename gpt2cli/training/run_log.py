@@ -32,9 +32,9 @@ class RunLog:
         return {"run": self._record["run"], "step": step, "tokens": tokens,
                 "flops": tokens * self._config.shape.train_flops_per_token()}
 
-    def begin(self) -> None:
-        """Write the run's own record."""
-        self._metrics.write("gpt2.run", self._record)
+    def begin(self, record: Record) -> None:
+        """Write the run's own record, as it is from here on."""
+        self._metrics.write("gpt2.run", record)
 
     def metrics(self, kind: str, step: int, fields: dict[str, Any]) -> None:
         """Append a record of `kind` at `step` to metrics.jsonl."""
@@ -64,7 +64,7 @@ class UnwrittenLog(RunLog):
     def cut(self, metrics_bytes: int, step: int) -> None:
         """Do nothing."""
 
-    def begin(self) -> None:
+    def begin(self, record: Record) -> None:
         """Do nothing."""
 
     def metrics(self, kind: str, step: int, fields: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import BadInput, Interrupted
+from gpt2cli.errors import BadInput, Interrupted, OutOfMemory, allocations_told
 from gpt2cli.model.device import DTYPES
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.nll import sum_nll
@@ -66,7 +66,7 @@ def batch_gradient(
 
     Every rank computes the micro-batches of its share and ends with the same gradient.
     after_micro_batch(tokens so far on this rank, running nll) says whether to stop, which raises Interrupted; like
-    BadInput and OSError of `batches` it is raised on every rank if on one, and no gradient is left.
+    BadInput and OSError of `batches` and OutOfMemory it is raised on every rank if on one, and no gradient is left.
     """
     micro_batches = batches.micro_batches(step)
     numbers = iter(ranks.share(config.micro_batches))
@@ -91,7 +91,7 @@ def batch_gradient(
 
     model.zero_grad(set_to_none=True)
     try:
-        with ranks.watched():
+        with ranks.watched(), allocations_told():
             if ranks.pipeline is None:
                 gradient = _own_sum(model, config, ranks, add_next)
             else:
@@ -99,7 +99,7 @@ def batch_gradient(
                 nlls = dict(zip(ranks.share(config.micro_batches), found, strict=False))  # none where no loss is
                 gradient = list(gradients_of(model).values())
         fault = None
-    except (Interrupted, BadInput, OSError) as error:
+    except (Interrupted, BadInput, OutOfMemory, OSError) as error:
         gradient, fault = [], error
     try:
         in_order = ranks.settle(nlls, config.micro_batches, fault)

@@ -6,14 +6,9 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
-
-import numpy as np
-import torch
 
 from gpt2cli.errors import (
     BadInput,
@@ -21,46 +16,31 @@ from gpt2cli.errors import (
     Interrupted,
     IOFailure,
     OthersFailed,
+    OutOfMemory,
     StoppedEarly,
     UsageFault,
+    allocations_told,
     os_sentence,
 )
 from gpt2cli.model.freed_memory import freed_memory_kept, freed_memory_returned
-from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.records.checkpoint import checkpoints_of
-from gpt2cli.records.jsonl import Record
-from gpt2cli.records.run_directory import (
-    finish,
-)
+from gpt2cli.records.run_directory import finish
 from gpt2cli.reporter import Reporter
-from gpt2cli.training.announcement import announce, compare_machine
+from gpt2cli.training.announcement import announce
 from gpt2cli.training.batch_name import batch_files, batch_name
-from gpt2cli.training.batches import TrainingBatches, ValidationSet
-from gpt2cli.training.checkpointing import (
-    Position,
-    checkpoint_path,
-    load_checkpoint,
-    read_checkpoint,
-    restore_everywhere,
-    save_checkpoint,
-)
-from gpt2cli.training.compiling import use_compiled
 from gpt2cli.training.gemm_probe import gemm_flops_per_second
 from gpt2cli.training.layer_norms import gradient_norms, layer_fields, weights_before
-from gpt2cli.training.loss_scale import LossScale
 from gpt2cli.training.noise_scale import (
     is_measured,
     measured_sequences,
     measurement,
     sequence_norm_squared,
 )
-from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.plan import TrainPlan, TrainSummary, open_run
-from gpt2cli.training.precision import prepare
 from gpt2cli.training.ranks import LostRank
-from gpt2cli.training.retention import let_go, remove, step_of
-from gpt2cli.training.run_log import RunLog, UnwrittenLog
-from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike, SpikeDetector
+from gpt2cli.training.retention import remove, step_of
+from gpt2cli.training.run_state import RunState
+from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike
 from gpt2cli.training.step import batch_gradient, clip_gradient
 from gpt2cli.training.step_speed import StepSpeed
 from gpt2cli.training.validation import validate
@@ -70,7 +50,8 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
     """Train, or go on training, the run in `plan.directory` until it is done.
 
     Raises UsageFault when another run is there, Interrupted or StoppedEarly with its state saved, BadInput for damaged
-    shards (before anything is written, or with the state saved), Gpt2Error with the state saved where a spike ends it.
+    shards (before anything is written, or with the state saved), Gpt2Error with the state saved where a spike ends it
+    or a micro-batch of one sequence lacks memory, OutOfMemory where anything else does.
     """
     ranks = plan.ranks
     with contextlib.ExitStack() as held:
@@ -88,90 +69,21 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
         if finished:
             return TrainSummary(record["run"], plan.config.steps, None, True)
         try:
-            return _Run(plan, record, reporter).train()
+            with allocations_told():
+                return _Run(plan, record, reporter).train()
         except LostRank:
             raise
+        except OutOfMemory as error:  # of this rank alone, which has to say so itself
+            where = "" if ranks.world == 1 else f"rank {ranks.rank}: "
+            raise OutOfMemory(f"{where}{error}; {_what_is_left(plan.directory)}") from None
         except Gpt2Error as error:
             if ranks.leader:
                 raise
             raise OthersFailed(error.status) from None
 
 
-class _Run:
-    """The moving parts of one run: model, optimizer, logs, and where it stands."""
-
-    def __init__(self, plan: TrainPlan, record: Record, reporter: Reporter) -> None:
-        self.plan, self.record, self.reporter, self.config = plan, record, reporter, plan.config
-        self.ranks = plan.ranks
-        self.started = time.monotonic()
-        config = plan.config
-        token_bytes = np.array([len(token) for token in plan.vocabulary.token_bytes()], dtype=np.int64)
-        token_bytes[plan.vocabulary.eot] = 0
-        self.tokens = plan.shards.open("train")
-        self.batches = TrainingBatches(self.tokens, n_ctx=config.n_ctx, batch=config.batch,
-                                       micro_batch=config.micro_batch, seed=config.seed, device=plan.device,
-                                       share=self.ranks.share(config.micro_batches) if self.ranks.world > 1 else None)
-        with plan.shards.open("val") as tokens:
-            self.validation = ValidationSet(tokens, n_ctx=config.n_ctx, limit=config.eval_tokens,
-                                            token_bytes=token_bytes)
-        self.model = self.ranks.build(config, plan.device)
-        prepare(self.model, config)
-        self.model.separator = plan.vocabulary.eot if config.doc_mask else None
-        self.model.recompute = bool(plan.recompute)
-        if not self.ranks.in_step:  # a part of a model has no compiled form
-            with self.ranks.together():
-                use_compiled(self.model, config)
-        self.optimizer = AdamW(self.model, config)
-        self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
-        self.loss_scale = LossScale(config.dtype == "fp16")
-        self.log = (RunLog(plan.directory, record, config, plan.copy_metrics) if self.ranks.leader
-                    else UnwrittenLog(record, config))
-        position = self._restore()
-        self.rollbacks: list[tuple[int, dict[str, object]]] = list(position.rollbacks or ()) if position else []
-        """Those since the last regular checkpoint, as (step, fields of gpt2.spike)."""
-        self.begun_at: int | None = None
-        """The length of metrics.jsonl where this process wrote the run's own record."""
-        written = position.metrics_bytes if position else 0
-        if not written or plan.override:
-            self.begun_at = written
-            self.log.begin()
-        if position:
-            compare_machine(position, plan.device, config, self.ranks, reporter)
-
-    def _restore(self, among: Callable[[Path], bool] = lambda path: True) -> Position | None:
-        """Go to the newest sound checkpoint (its Position), or to the beginning (None), and take back what is later."""
-        position, self.step = restore_everywhere(partial(self._restore_here, among), self.model, self.optimizer,
-                                                 self.config, self.ranks)
-        if self.model.native is not None:
-            self.model.native.forget_weights()
-        self.log.cut(position.metrics_bytes if position else 0, self.step)
-        self.left_out = position.batches_left_out if position else 0
-        self.evaluation_due = position.evaluation_due if position else False
-        self.spikes.restore(position.spikes if position else None)
-        self.loss_scale.restore(position.loss_scale if position else None)
-        return position
-
-    def _restore_here(
-        self, among: Callable[[Path], bool], model: GPT2, optimizer: AdamW
-    ) -> tuple[Position | None, int]:
-        position = load_checkpoint(self.plan.directory, model, optimizer, self.reporter.warn, among)
-        position = position or self._begin(model, optimizer)
-        return position, position.step if position else 0
-
-    def _begin(self, model: GPT2, optimizer: AdamW) -> Position | None:
-        """Go to a run's beginning: None, or where a branch begins, with no metrics of its own."""
-        branch = self.plan.branch
-        if branch is None:
-            if self.plan.initial is None:
-                optimizer.take_weights(model.initial_weights(self.config.seed))
-            else:
-                optimizer.take_weights(self.plan.initial.read(self.config.shape).items())
-            optimizer.restore({}, 0)
-            return None
-        trunk = read_checkpoint(branch.checkpoint, model, optimizer)
-        if trunk.run != branch.parent_run:
-            raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
-        return replace(trunk, metrics_bytes=0, rollbacks=None, evaluation_due=False)
+class _Run(RunState):
+    """A run as it goes through its steps."""
 
     def train(self) -> TrainSummary:
         """Take the remaining steps, then write the final evaluation, checkpoint and manifest."""
@@ -189,21 +101,21 @@ class _Run:
                 if self.evaluation_due:
                     self._evaluate(config.learning_rate().at(self.step)[1])
                 if self.step % config.checkpoint_every == 0:
-                    self._save()
+                    self.save()
                 self._check_time()
             val_nll = self._evaluate(config.last_phase)
-            path = self._save()
+            path = self.save()
             if self.ranks.leader:
                 finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
                                              "tokens": self.step * config.batch_tokens}, path)
             return TrainSummary(self.record["run"], self.step, val_nll, False)
         except Interrupted:
-            raise Interrupted(self._save_and_explain("stopped by a signal")) from None
+            raise Interrupted(self.save_and_explain("stopped by a signal")) from None
         except LostRank as error:
-            said = self._save_and_explain(str(error), together=False)
+            said = self.save_and_explain(str(error), together=False)
             raise LostRank((said or f"{error}; the same command goes on") if str(error) else "") from None
         except BadInput as error:
-            raise BadInput(self._save_and_explain(f"{error}; training stopped", together=False)) from None
+            raise BadInput(self.save_and_explain(f"{error}; training stopped", together=False)) from None
         except (OSError, IOFailure) as error:
             raise self._explain_disk(error) from None
         finally:
@@ -217,7 +129,8 @@ class _Run:
         batch = step + self.left_out
         lr, phase = config.learning_rate().at(step)
         start = time.perf_counter()
-        sequence_squared = self._measure_noise(batch) if is_measured(config, step) else None
+        measured = is_measured(config, step)
+        sequence_squared = self.in_memory(lambda: self._measure_noise(batch)) if measured else None
         layers = config.layers_every > 0 and step % config.layers_every == 0
         loss, grad_norm = self._gradient(batch, layers)
         spike = self.spikes.judge(loss, grad_norm)
@@ -249,13 +162,20 @@ class _Run:
         layers: keep every layer's norm as well.
         """
         while True:
-            self.first_bad: int | None = None
-            loss = batch_gradient(self.model, self.batches, batch, self.config, self._inside_step,
-                                  self.loss_scale.value, self.ranks)
+            loss = self.in_memory(lambda: self._summed(batch))
             self.layer_gradients = gradient_norms(self.model, self.loss_scale.value, self.ranks) if layers else {}
             grad_norm = clip_gradient(self.model, self.config.clip, self.loss_scale.value, self.ranks)
             if math.isfinite(grad_norm) or not math.isfinite(loss) or not self.loss_scale.lower():
                 return loss, grad_norm
+
+    def _summed(self, batch: int) -> float:
+        """Leave the gradient of a batch, by number, in the parameters; return its loss."""
+        if not self.optimizer.updates:
+            with self.ranks.memory_alike():  # what every later step has is asked of the first
+                self.optimizer.make_room()
+        self.first_bad: int | None = None
+        return batch_gradient(self.model, self.batches, batch, self.config, self._inside_step, self.loss_scale.value,
+                              self.ranks)
 
     def _meet(self, spike: Spike, batch: int) -> bool:
         """Deal with a batch that spikes as the policy says, nothing having changed by it; as _take_step()."""
@@ -287,12 +207,12 @@ class _Run:
 
         An interruption's checkpoint is passed over: where a run goes back to must not depend on when it was stopped.
         """
-        position = self._restore(lambda path: self._is_regular(step_of(path)))
+        position = self.restore(lambda path: self.is_regular(step_of(path)))
         for path in checkpoints_of(self.plan.directory) if self.ranks.leader else ():
             if step_of(path) > self.step:
                 remove(path)
-        if self.begun_at is not None and (position.metrics_bytes if position else 0) <= self.begun_at:
-            self.log.begin()
+        if not position or (self.begun_at is not None and position.metrics_bytes <= self.begun_at):
+            self.log.begin(self.record)
         self.left_out = batch - self.step
         self.rollbacks.append((step, fields))
         for at, each in self.rollbacks:
@@ -305,7 +225,7 @@ class _Run:
         hint = "a lower --lr, a longer --warmup or --dtype fp32 may help"
         if policy == "stop":
             hint = f"--on-spike skip --override leaves it out; {hint}"
-        raise Gpt2Error(self._save_and_explain(f"{found}{tried}; {hint}; stopped"))
+        raise Gpt2Error(self.save_and_explain(f"{found}{tried}; {hint}; stopped"))
 
     def _measure_noise(self, batch: int) -> float:
         done = itertools.count(1)
@@ -329,8 +249,8 @@ class _Run:
         return self.reporter.stopping()
 
     def _evaluate(self, phase: str) -> float:
-        fields = validate(self.model, self.validation, self.config.micro_batch, self.config.dtype, self.reporter,
-                          self.ranks)
+        fields = self.in_memory(lambda: validate(self.model, self.validation, self.config.micro_batch,
+                                                 self.config.dtype, self.reporter, self.ranks))
         protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype,
                     **({"doc_mask": True} if self.config.doc_mask else {})}
         self.log.metrics("gpt2.eval", self.step, {
@@ -341,50 +261,15 @@ class _Run:
         self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {fields['ppl']:.2f}")
         return nll
 
-    def _save(self) -> Path:
-        ended = self.step == self.config.steps
-        if self._is_regular(self.step):
-            self.rollbacks = []
-        position = Position(**self.log.at(self.step), metrics_bytes=self.log.sync(),
-                            threads=torch.get_num_threads(), device=self.plan.device.type,
-                            torch=str(torch.__version__),
-                            lr_phase=self.config.last_phase if ended else self.config.learning_rate().at(self.step)[1],
-                            updates=self.optimizer.updates, batches_left_out=self.left_out,
-                            rollbacks=self.rollbacks, evaluation_due=self.evaluation_due, spikes=self.spikes.state(),
-                            loss_scale=self.loss_scale.state(),
-                            ranks=None if self.config.deterministic else self.ranks.world)
-        path = checkpoint_path(self.plan.directory, self.step)
-        whole = self.ranks.collect(self.model, self.optimizer, self.config)
-        if whole is not None:
-            save_checkpoint(self.plan.directory, *whole, self.plan.vocabulary, position)
-            let_go(self.plan.directory, self.plan.keep, self._is_regular)
-        return path
-
-    def _is_regular(self, step: int) -> bool:
-        """Whether every run of this configuration has a checkpoint at `step`, interrupted or not."""
-        return step % self.config.checkpoint_every == 0 or step == self.config.steps
-
-    def _save_and_explain(self, why: str, together: bool = True) -> str:
-        """Save what is not yet saved, say where; together: all ranks do, not the leader alone."""
-        where = f"{why} after step {self.step} of {self.config.steps}; the same command goes on from "
-        if self.ranks.in_step and not together:
-            return f"{where}its newest checkpoint"
-        if self.ranks.leader or self.ranks.in_step:
-            saved = self.ranks.leader and checkpoint_path(self.plan.directory, self.step).is_dir()
-            if self.step and not (self.ranks.from_leader(saved) if self.ranks.in_step else saved):
-                self._save()
-        return f"{where}there" if self.ranks.leader else ""
-
     def _explain_disk(self, error: OSError | IOFailure) -> IOFailure:
-        """Return the failure with what is left: the newest checkpoint."""
-        kept = checkpoints_of(self.plan.directory)
-        left = f"{kept[0]} is whole, and the same command goes on from it" if kept else "there is no checkpoint yet"
-        return IOFailure(f"{os_sentence(error) if isinstance(error, OSError) else error}; {left}")
+        """Return the failure with what is left."""
+        said = os_sentence(error) if isinstance(error, OSError) else error
+        return IOFailure(f"{said}; {_what_is_left(self.plan.directory)}")
 
     def _check_time(self) -> None:
         limit = self.plan.max_seconds
         if limit is not None and self.ranks.any(time.monotonic() - self.started > limit):
-            raise StoppedEarly(self._save_and_explain(f"{self.plan.max_seconds:g} seconds are over"))
+            raise StoppedEarly(self.save_and_explain(f"{self.plan.max_seconds:g} seconds are over"))
 
     def _announce(self) -> None:
         config = self.config
@@ -396,4 +281,14 @@ class _Run:
         if self.step < config.steps:
             peak = self.ranks.world * gemm_flops_per_second(self.plan.device, config.dtype)
             self.speed = StepSpeed(config, peak)
-            announce(self.model, self.batches, config, self.step + self.left_out, self.ranks, self.reporter)
+            self.in_memory(self._time_a_step)
+
+    def _time_a_step(self) -> None:
+        with self.ranks.memory_alike():
+            announce(self.model, self.batches, self.config, self.step + self.left_out, self.ranks, self.reporter)
+
+
+def _what_is_left(run: Path) -> str:
+    """Return where the same command would go on: the newest checkpoint."""
+    kept = checkpoints_of(run)
+    return f"{kept[0]} is whole, and the same command goes on from it" if kept else "there is no checkpoint yet"

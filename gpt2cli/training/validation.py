@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import Interrupted
+from gpt2cli.errors import Interrupted, OutOfMemory, allocations_told
 from gpt2cli.model.device import DTYPES
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.model.nll import token_nll
@@ -26,16 +26,16 @@ def validate(
     """Return the fields of gpt2.eval/1 that a model and a token set determine. nll in nats a token.
 
     The ranks divide the windows among them. The standard error is over windows, since neighbouring tokens are not
-    independent; null for a single window. Raises Interrupted when asked to stop, on every rank if on one.
+    independent; null for a single window. Raises Interrupted when asked to stop, and OutOfMemory, on all ranks alike.
     """
     groups = list(validation.windows(micro_batch))
     lengths = [targets.shape[1] for _, targets in groups for _ in targets]
     nlls: dict[int, float] = {}
-    fault: Interrupted | None = None
+    fault: Interrupted | OutOfMemory | None = None
     try:
-        with ranks.watched():
+        with ranks.watched(), allocations_told():
             _score(model, groups, dtype, reporter, ranks, nlls)
-    except Interrupted as error:
+    except (Interrupted, OutOfMemory) as error:
         fault = error
     sums = list(zip(ranks.settle(nlls, len(lengths), fault), lengths, strict=True))
     total, count = math.fsum(nll for nll, _ in sums), validation.n_tokens

@@ -68,6 +68,13 @@ def test_the_number_of_threads_changes_no_bit_of_a_kernel() -> None:
 
 
 @native
+@pytest.mark.parametrize(("kernel", "tensors"), [("attention_forward", 3), ("attention_backward", 5)])
+def test_a_kernel_that_gets_no_memory_says_so(kernel: str, tensors: int) -> None:
+    with pytest.raises(MemoryError, match=kernel):
+        native_kernels()(kernel, *[torch.empty(1)] * tensors, 1, 1 << 30, 1, 1 << 30)
+
+
+@native
 def test_gelu_and_its_slope_are_torch_s_to_bf16_and_far_out_are_finite() -> None:
     x = torch.cat([torch.randn(4001) * 4, torch.tensor([0.0, -0.0, 90.0, -90.0, 3e38, -3e38])]).to(BF16)
     y, slope, again = torch.empty_like(x), torch.ones_like(x), torch.empty_like(x)

@@ -6,6 +6,9 @@
 //
 // qkv is (B, T, 3, H, D) as the projection leaves it, out and its gradient (B, T, H, D), lse (B, H, T). D is a multiple of
 // 16. Positions are padded with zeros to a multiple of QUERIES inside; no padding is ever a key of a real query.
+//
+// Threads take what memory they need. Where one gets none the results are unfinished and 1 is returned, else 0: nothing
+// thrown may leave a parallel loop, nor what is called from Python.
 
 #include <cmath>
 #include <cstdlib>
@@ -214,25 +217,37 @@ void backward_head(const Head &head, const bf16 *qkv, int64_t stride, int64_t wi
 
 }  // namespace
 
-extern "C" void attention_forward(const bf16 *qkv, bf16 *out, float *lse, int64_t B, int64_t T, int64_t H, int64_t D,
-                                  int threads) {
+extern "C" int attention_forward(const bf16 *qkv, bf16 *out, float *lse, int64_t B, int64_t T, int64_t H, int64_t D,
+                                 int threads) {
     const int64_t width = H * D;
     const Head head = {(int)T, (int)((T + QUERIES - 1) / QUERIES * QUERIES), (int)D, 1.0f / std::sqrt((float)D)};
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t each = 0; each < B * H; each++) {
-        const int64_t b = each / H, h = each % H;
-        forward_head(head, qkv + b * T * 3 * width + h * D, 3 * width, width, out + b * T * width + h * D, lse + each * T);
-    }
-}
-
-extern "C" void attention_backward(const bf16 *qkv, const bf16 *out, const bf16 *dout, const float *lse, bf16 *dqkv,
-                                   int64_t B, int64_t T, int64_t H, int64_t D, int threads) {
-    const int64_t width = H * D;
-    const Head head = {(int)T, (int)((T + QUERIES - 1) / QUERIES * QUERIES), (int)D, 1.0f / std::sqrt((float)D)};
-#pragma omp parallel for num_threads(threads) schedule(static)
+    int failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(| : failed)
     for (int64_t each = 0; each < B * H; each++) {
         const int64_t b = each / H, h = each % H, at = b * T * width + h * D;
-        backward_head(head, qkv + b * T * 3 * width + h * D, 3 * width, width, out + at, dout + at, lse + each * T,
-                      dqkv + b * T * 3 * width + h * D);
+        try {
+            forward_head(head, qkv + b * T * 3 * width + h * D, 3 * width, width, out + at, lse + each * T);
+        } catch (const std::bad_alloc &) {
+            failed = 1;
+        }
     }
+    return failed;
+}
+
+extern "C" int attention_backward(const bf16 *qkv, const bf16 *out, const bf16 *dout, const float *lse, bf16 *dqkv,
+                                  int64_t B, int64_t T, int64_t H, int64_t D, int threads) {
+    const int64_t width = H * D;
+    const Head head = {(int)T, (int)((T + QUERIES - 1) / QUERIES * QUERIES), (int)D, 1.0f / std::sqrt((float)D)};
+    int failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(| : failed)
+    for (int64_t each = 0; each < B * H; each++) {
+        const int64_t b = each / H, h = each % H, at = b * T * width + h * D;
+        try {
+            backward_head(head, qkv + b * T * 3 * width + h * D, 3 * width, width, out + at, dout + at, lse + each * T,
+                          dqkv + b * T * 3 * width + h * D);
+        } catch (const std::bad_alloc &) {
+            failed = 1;
+        }
+    }
+    return failed;
 }
