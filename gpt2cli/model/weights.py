@@ -15,7 +15,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from gpt2cli.errors import BadInput, IOFailure, UsageFault, os_sentence
+from gpt2cli.errors import BadInput, Gpt2Error, IOFailure, UsageFault, os_sentence
 from gpt2cli.model.gpt2 import GPT2, Projection, replace_projections
 from gpt2cli.model.integer_linear import kernels_exist
 from gpt2cli.model.linear import PackedLinear, has_onednn
@@ -72,6 +72,7 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file from where the tensors lie; raise IOFailure when the disk does not take it.
 
+    Raises Gpt2Error where a value is not finite: nothing here makes one, and no reader takes one.
     dtype: the type of all that made(name, tensor) returns, each asked for when it is written; None: as they are.
     The library's own writer copies all of them first, which for Adam's moments is twice the model.
     """
@@ -89,6 +90,9 @@ def write_tensors(
             file.write(len(text).to_bytes(8, "little") + text)
             for name in order:
                 written = made(name, tensors[name]).detach().to("cpu").contiguous()
+                if written.is_floating_point() and not bool(torch.isfinite(written.sum(dtype=torch.float64))):
+                    raise Gpt2Error(f"{name} holds a value that is not finite, so nothing is saved; no step makes one: "
+                                    "this machine's memory may be at fault. What was saved before is whole")
                 file.write(written.reshape(-1).view(torch.uint8).numpy().data)
     except OSError as error:
         error.filename = path.name
