@@ -21,10 +21,12 @@ def harmless(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        c if c in "\t\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI) else _escape(ord(c))
-        for c in text
-    )
+    return "".join(_escape(ord(c)) if obeyed(c) else c for c in text)
+
+
+def obeyed(character: str) -> bool:
+    """Whether a terminal might do something else than show a character: C0 but tab and newline, DEL, C1, bidi."""
+    return character not in "\t\n" and (unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI)
 
 
 def _escape(code: int) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import io
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ import click
 import gpt2cli
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import say
+from gpt2cli.cli.stdout import open_stdout
 from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, os_sentence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -99,7 +99,7 @@ def gpt2(ctx: click.Context) -> None:
 def entry() -> NoReturn:
     """Run the command line and end the process with the documented status."""
     _reserve_standard_streams()
-    sys.stdout = _open_stdout()
+    sys.stdout = open_stdout()
     # OpenMP's threads spin while they wait; beside any other busy process that made training five times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signals.install()
@@ -210,22 +210,3 @@ def _reserve_standard_streams() -> None:
                 sys.stdin = open(0, "w", closefd=False)  # noqa: SIM115
             if descriptor == 2:
                 sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-class _StdoutFile(io.FileIO):
-    def write(self, data) -> int | None:  # type: ignore[no-untyped-def, override]
-        """Write; a reader that left becomes StdoutGone, so that no other broken pipe is mistaken for it."""
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise StdoutGone from None
-        except OSError as error:
-            error.filename = "standard output"
-            raise
-
-
-def _open_stdout() -> io.TextIOWrapper:
-    raw = _StdoutFile(1, "wb", closefd=False)
-    buffered = io.BufferedWriter(raw, 1 << 16)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace", newline="\n",
-                            line_buffering=raw.isatty())

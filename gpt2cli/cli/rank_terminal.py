@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.console import Console
 from gpt2cli.cli.rank_table import count_lines
+from gpt2cli.cli.stdout import drawing_stream
 
 if TYPE_CHECKING:
     from gpt2cli.detection.rank_tally import RankTally
@@ -29,7 +30,7 @@ class RankTerminal:
         from rich.console import Console as RichConsole
 
         self._console = console
-        self._rich = RichConsole(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        self._rich = RichConsole(file=drawing_stream(), highlight=False, markup=False, emoji=False)
         self._token_bytes: list[bytes] = []
 
     def begin(self, ranked_by: RankedBy) -> None:

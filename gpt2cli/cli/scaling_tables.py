@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gpt2cli.cli.console import say
+from gpt2cli.cli.console import one_line, say
 from gpt2cli.cli.scaling_approaches import approach_rows
 
 Rows = list[tuple[str, ...]]
@@ -180,9 +180,9 @@ def _show_rich(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ..
 
     table = Table(box=box.SIMPLE_HEAD, show_header=any(header))
     for name in header:
-        table.add_column(Text(name))
+        table.add_column(Text(one_line(name)))
     for row in rows:
-        table.add_row(*(Text(cell, style="bold" if i == 0 else "") for i, cell in enumerate(row)))
+        table.add_row(*(Text(one_line(cell), style="bold" if i == 0 else "") for i, cell in enumerate(row)))
     console = Console(stderr=True)
-    console.print(Text(title, style="bold"))
+    console.print(Text(one_line(title), style="bold"))
     console.print(table)
