@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from click.core import ParameterSource
 
 from gpt2cli.cli.console import Console, Follower, follows
 from gpt2cli.cli.output_checks import check_outputs
+from gpt2cli.errors import UsageFault
 
 
 class Gpt2Command(click.Command):
@@ -82,14 +82,12 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     if value is None:
         return
     from gpt2cli.cli.main import COMMANDS
+    from gpt2cli.records.toml_file import read_toml
 
     try:
-        with open(value, "rb") as file:
-            config = tomllib.load(file)
-    except FileNotFoundError:
-        raise click.UsageError(f"there is no {value}", ctx) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{value} is not TOML: {error}", ctx) from None
+        config = read_toml(value)
+    except UsageFault as error:
+        raise click.UsageError(str(error), ctx) from None
     for table, content in config.items():
         if not isinstance(content, dict):
             raise click.UsageError(f"{value}: {table} stands in no table; options go below [{ctx.command.name}]", ctx)

@@ -62,6 +62,8 @@ class Templates:
             raise BadInput(f"{where}: the template {_shown(template)} is wrong: {error}") from None
         except (RecursionError, MemoryError, SyntaxError):
             raise BadInput(f"{where}: the template {_shown(template)} is nested too deeply") from None
+        except NameError:  # compiled, an infinity is a name that nobody gave
+            raise BadInput(f"{where}: the template {_shown(template)} holds a number beyond all bounds") from None
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise BadInput(f"{where}: the template {_shown(template)} fails: {type(error).__name__}, {error}") from None
         return text

@@ -16,6 +16,8 @@ MAX_HEADER = 100_000_000
 """The largest header that the format allows, in bytes."""
 MAX_WEIGHTS_HEADER = 16 << 20
 """The largest header of weights that is read, in bytes: GPT-2's are thousands of times smaller."""
+MAX_DIMENSIONS = 64
+"""Most dimensions of a tensor, which is what numpy has: the product of a million large ones would take minutes."""
 _CHUNK = 1 << 20
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
          "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64}
@@ -67,6 +69,8 @@ def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:
     try:
         start, stop = map(_whole, entry["data_offsets"])
         bits = _BITS[entry["dtype"]]
+        if len(entry["shape"]) > MAX_DIMENSIONS:
+            raise ValueError("shape")
         for dimension in entry["shape"]:
             bits *= _whole(dimension)
     except (KeyError, TypeError, ValueError):

@@ -210,7 +210,8 @@ def vocabulary_from_merges(merges: list[tuple[bytes, bytes]], name: str) -> Voca
     for left, right in merges:
         token = left + right
         if left not in ranks or right not in ranks or token in ranks:
-            raise BadInput(f"{name}: the merge of {left!r} and {right!r} uses an unknown token or makes a known one")
+            raise BadInput(f"{name}: the merge of {left[:40]!r} and {right[:40]!r} uses an unknown token or makes a "
+                           "known one")
         if len(token) > MAX_TOKEN_BYTES:
             raise BadInput(f"{name}: a token of more than {MAX_TOKEN_BYTES} bytes is no GPT-2-like vocabulary's")
         ranks[token] = len(ranks)
@@ -245,7 +246,7 @@ def recover_merges(vocabulary: Vocabulary, name: str = "the vocabulary") -> list
             continue
         parts = _merge_below(token, rank, vocabulary.ranks)
         if len(parts) != 2:
-            raise BadInput(f"{name}: token {rank} ({token!r}) is not one merge of two tokens of lower rank")
+            raise BadInput(f"{name}: token {rank} ({token[:40]!r}) is not one merge of two tokens of lower rank")
         merges.append((parts[0], parts[1]))
     return merges
 

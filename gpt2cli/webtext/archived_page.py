@@ -16,6 +16,7 @@ PAGE_KINDS = frozenset({"response", "resource", "revisit"})
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 _GZIP_MAGIC = b"\x1f\x8b"
 _RAW_DEFLATE = -15
+_STATUS_DIGITS = 3
 _ZSTD_WINDOW_LOG = 23  # RFC 9659: what a browser accepts
 
 
@@ -37,10 +38,11 @@ def page_of(record: WarcRecord, max_bytes: int) -> PageBody:
     status_line, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
     headers = dict(reversed(split_fields(lines)))  # the first of a name counts
     words = status_line.split(None, 2)
-    if len(words) < 2 or not words[0].upper().startswith(b"HTTP/") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].upper().startswith(b"HTTP/") or not (
+            words[1].isdigit() and len(words[1]) == _STATUS_DIGITS):
         raise NoPage("bad_response", "no HTTP status line")
     if int(words[1]) != 200:
-        raise NoPage("http_error", f"status {words[1].decode('ascii')[:10]}")
+        raise NoPage("http_error", f"status {words[1].decode('ascii')}")
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _dechunked(body, max_bytes)
     body = _decoded(body, headers.get("content-encoding", ""), max_bytes)

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.records.toml_file import read_toml
 from gpt2cli.webtext.c4_rules import C4_LINES, C4_TEXTS
 from gpt2cli.webtext.gopher_rules import GOPHER_QUALITY, GOPHER_REPETITION
 from gpt2cli.webtext.hosts import read_names
@@ -59,7 +60,7 @@ def rule_set(names: Sequence[str], *, thresholds: str | os.PathLike[str] | None 
     """
     settings = tomllib.loads(packaged_rules())
     if thresholds is not None:
-        _merge(settings, _read(thresholds), str(thresholds))
+        _merge(settings, read_toml(thresholds), str(thresholds))
     for change in changes:
         _merge(settings, _parse_change(change), f"--set {change}")
     chosen = _chosen(names, bad_words is not None)
@@ -88,18 +89,6 @@ def _chosen(names: Sequence[str], has_bad_words: bool) -> set[str]:
 def packaged_rules() -> str:
     """Return data/rules.toml: every rule's thresholds, with their sources as comments."""
     return (resources.files("gpt2cli.webtext") / "data" / "rules.toml").read_text(encoding="utf-8")
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageFault(f"there is no {path}") from None
-    except IsADirectoryError:
-        raise UsageFault(f"{path} is a directory; name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageFault(f"{path} is not TOML: {error}") from None
 
 
 def _parse_change(change: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_templates_fill(template: str, text: str) -> None:
     "{{ q.missing }}", "{{ c[7] }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% include 'x' %}",
     "{% for x in c recursive %}{{ loop(c) }}{% endfor %}", "{{ lipsum(n=1000) }}", "{{ cycler }}", "{{ range }}",
     "{{ self }}", "{{ c|map('upper') }}", "{{" + "(" * 5000, "{" * 100, "{{ q|regex_replace('(', '') }}",
-    "{{ q|regex_replace('W', '\\\\9') }}", "x" * 100_000, "{{ q|attr('__class__') }}", "{{ n|sum }}",
+    "{{ q|regex_replace('W', '\\\\9') }}", "x" * 100_000, "{{ q|attr('__class__') }}", "{{ n|sum }}", "{{ q * 1e999 }}",
 ])
 def test_templates_that_fail_say_so(template: str) -> None:
     with pytest.raises(BadInput, match=r"^line 1: the template "):

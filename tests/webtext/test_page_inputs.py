@@ -173,6 +173,8 @@ def test_bodies_as_servers_and_archivers_code_them(block: bytes) -> None:
     (None, "too_big"),
     (b"rubbish", "bad_response"),
     (b"SSH-2.0-x\r\n\r\n", "bad_response"),
+    (http(HTML, "2" * 5_000), "bad_response"),
+    (http(HTML, "20"), "bad_response"),
 ])
 def test_what_is_no_page_says_why(block: bytes | None, reason: str) -> None:
     with pytest.raises(NoPage) as caught:
