@@ -118,7 +118,7 @@ class RunState:
         trunk = read_checkpoint(branch.checkpoint, model, optimizer)
         if trunk.run != branch.parent_run:
             raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
-        return replace(trunk, metrics_bytes=0, rollbacks=None, evaluation_due=False)
+        return replace(trunk, metrics_bytes=0, rollbacks=None, evaluation_due=trunk.step == self.config.steps)
 
     def save(self) -> Path:
         """Write the checkpoint of this step, let go of those that are too many; return its path."""

@@ -28,6 +28,7 @@ from gpt2cli.records.run_directory import finish
 from gpt2cli.reporter import Reporter
 from gpt2cli.training.announcement import announce
 from gpt2cli.training.batch_name import batch_files, batch_name
+from gpt2cli.training.checkpointing import checkpoint_path
 from gpt2cli.training.gemm_probe import gemm_flops_per_second
 from gpt2cli.training.layer_norms import gradient_norms, layer_fields, weights_before
 from gpt2cli.training.noise_scale import (
@@ -95,16 +96,17 @@ class _Run(RunState):
                     self._evaluate(config.learning_rate().at(self.step)[1])
                 if not self._take_step():
                     continue
+                self.evaluation_due = self.step % config.eval_every == 0 or self.step == config.steps
                 if self.step == config.steps:
                     break
-                self.evaluation_due = self.step % config.eval_every == 0
                 if self.evaluation_due:
                     self._evaluate(config.learning_rate().at(self.step)[1])
                 if self.step % config.checkpoint_every == 0:
                     self.save()
                 self._check_time()
+            ended = not self.evaluation_due  # all but the manifest was there already
             val_nll = self._evaluate(config.last_phase)
-            path = self.save()
+            path = checkpoint_path(self.plan.directory, self.step) if ended else self.save()
             if self.ranks.leader:
                 finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
                                              "tokens": self.step * config.batch_tokens}, path)
@@ -251,11 +253,12 @@ class _Run(RunState):
     def _evaluate(self, phase: str) -> float:
         fields = self.in_memory(lambda: validate(self.model, self.validation, self.config.micro_batch,
                                                  self.config.dtype, self.reporter, self.ranks))
-        protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype,
-                    **({"doc_mask": True} if self.config.doc_mask else {})}
-        self.log.metrics("gpt2.eval", self.step, {
-            "lr_phase": phase, "split": "val", **fields, "protocol": protocol,
-            "tokenizer_sha256": self.record["tokenizer_sha256"]})
+        if self.evaluation_due:
+            protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype,
+                        **({"doc_mask": True} if self.config.doc_mask else {})}
+            self.log.metrics("gpt2.eval", self.step, {
+                "lr_phase": phase, "split": "val", **fields, "protocol": protocol,
+                "tokenizer_sha256": self.record["tokenizer_sha256"]})
         self.evaluation_due = False
         nll = float(fields["nll_nats_per_token"])
         self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {fields['ppl']:.2f}")

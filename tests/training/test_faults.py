@@ -123,6 +123,27 @@ def test_a_signal_in_an_evaluation_loses_neither_the_steps_nor_the_evaluation(
     assert outcome(run) == outcome(whole)
 
 
+def test_a_run_killed_before_its_manifest_is_finished_without_another_evaluation(
+    shard_directory: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / "manifest.json").unlink()
+    summary = train(plan_of(shard_directory, run, how={"keep": 9}), Silent())
+    assert summary.val_nll == records_of(whole, "gpt2.eval")[-1]["nll_nats_per_token"]
+    assert outcome(run) == outcome(whole)
+    assert (run / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+
+
+def test_a_signal_in_the_last_evaluation_does_not_lose_it(shard_directory: Path, whole: Path, tmp_path: Path) -> None:
+    calm = StopsAt()
+    train(plan_of(shard_directory, tmp_path / "calm"), calm)
+    with pytest.raises(Interrupted, match="after step 12 of 12"):
+        train(plan_of(shard_directory, tmp_path / "run"), StopsAt(calm.polls - 2))
+    assert len(records_of(tmp_path / "run", "gpt2.eval")) == 2
+    train(plan_of(shard_directory, tmp_path / "run"), Silent())
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
 class DiskFull:
     """Makes the `which`-th call of `function` fail as a full disk does, after it wrote half."""
 
