@@ -20,6 +20,7 @@ from gpt2cli.model.gpt2 import PROJECTIONS
 from gpt2cli.model.integer_linear import widen_int4
 from gpt2cli.sizes import ModelShape
 
+SCHEMA = "gpt2.quantised/1"
 GROUPS = (32, 64, 128, 256)
 """Inputs that may share a scale in 4 bits: what the kernel takes."""
 _SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
@@ -140,4 +141,4 @@ def widened(tensors: dict[str, Tensor], form: Quantisation) -> dict[str, Tensor]
 
 def as_config(form: Quantisation) -> dict[str, Any]:
     """Return what config.json says of it."""
-    return {"bits": form.bits, "group_size": form.group}
+    return {"schema": SCHEMA, "bits": form.bits, "group_size": form.group}

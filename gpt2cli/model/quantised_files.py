@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.model.gpt2 import GPT2, replace_projections
 from gpt2cli.model.integer_linear import Int4Linear, Int8Linear, Int8Table
-from gpt2cli.model.quantised import Quantisation, as_config, layout
+from gpt2cli.model.quantised import SCHEMA, Quantisation, as_config, layout
 from gpt2cli.records.checkpoint import read_json
 from gpt2cli.records.safetensors_layout import read_header
+from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.sizes import ModelShape
 
 QUANTISED = "quantised.safetensors"
@@ -28,13 +29,14 @@ KEY = "gpt2_quantisation"
 def read_quantisation(config: dict[str, Any], path: Path, shape: ModelShape) -> Quantisation | None:
     """Return how the weights of a directory are stored, from its config.json (`path`); None: not quantised.
 
-    Raises BadInput for what quantise does not make.
+    Raises BadInput for what quantise does not make, and for a newer form than ours.
     """
     said = config.get(KEY)
     if said is None:
         return None
     if not isinstance(said, dict) or not all(isinstance(said.get(name), int | None) for name in ("bits", "group_size")):
         raise BadInput(f"{path}: {KEY} is no table of bits and group_size")
+    refuse_newer(said.get("schema"), SCHEMA, str(path))
     form = Quantisation(cast(int, said.get("bits")), said.get("group_size"))
     try:
         form.check(shape)
