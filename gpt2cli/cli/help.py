@@ -33,10 +33,11 @@ def command(topic: str | None, path: bool) -> None:
     pager = shutil.which("man")
     if pager is None:
         raise Gpt2Error(f"there is no man program here; the page is {page}, and gpt2 {topic or ''} --help is shorter")
-    sys.stdout.flush()
-    result = subprocess.run([pager, str(page)], check=False)
+    # man says nothing of a full disk, so where it shows nothing to a person its text is ours to write
+    result = subprocess.run([pager, str(page)], check=False, stdout=None if sys.stdout.isatty() else subprocess.PIPE)
     if result.returncode not in (0, 141):
         raise Gpt2Error(f"man ended with status {result.returncode} on {page}")
+    sys.stdout.buffer.write(result.stdout or b"")
 
 
 def man_directories() -> list[Path]:

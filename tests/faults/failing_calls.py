@@ -30,8 +30,8 @@ WHOLE = os.environ.get("FAULTS") == "all"
 """Every call in every manner (make test-faults), or some that a seed chooses."""
 TMP = "tmp"
 """$TMPDIR of the commands, in the directory where they run."""
-SQLITE_WORDS = {errno.EIO: "disk I/O error", errno.EINTR: "disk I/O error", errno.ENOSPC: "database or disk is full"}
-"""What SQLite says for the system's words. It tries no fsync again that a signal interrupted."""
+SQLITE_WORDS = ("disk I/O error", "database or disk is full")
+"""What SQLite says for the system's words, the first also where the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Stage:
     """A command, and what it makes.
 
     state: those of `outputs` that are directories which the next try goes on from. content: what has to be the same of
-    an output. some: how many faults an ordinary run tries.
+    an output. some: how many faults an ordinary run tries. sqlite: it keeps a state in SQLite, which says what failed
+    in words of its own, gets by without some calls, and tries no fsync again that a signal interrupted.
     """
 
     arguments: tuple[str, ...]
@@ -47,6 +48,7 @@ class Stage:
     state: tuple[str, ...] = ()
     content: Callable[[Path], bytes] = Path.read_bytes
     some: int = 3
+    sqlite: bool = False
 
 
 class Faults:
@@ -68,7 +70,7 @@ class Faults:
     def pipeline(self, commands: Iterable[Iterable[str]], directory: Path, take: int | None) -> dict[str, Any]:
         """Return {"statuses", "stderr", "taken"} of commands that read each other, see surroundings.pipeline."""
         return self._ask({"commands": [list(command) for command in commands], "directory": str(directory),
-                          "stderr": str(directory.parent / "stderr"), "take": take})
+                          "take": take})
 
     def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -103,6 +105,13 @@ def digests(directory: Path, names: Iterable[str], content: Callable[[Path], byt
             for path in sorted(set(found)) if path.is_file() and path.name not in (PERF, LOCK)}
 
 
+def some_of(names: Iterable[str], number: int, seed: str) -> list[str]:
+    """Return `number` of the names by a seed, in their order; all of them in a whole run."""
+    every = list(names)
+    picked = every if WHOLE or len(every) <= number else random.Random(seed).sample(every, number)
+    return [name for name in every if name in picked]
+
+
 def leftovers(directory: Path) -> list[str]:
     """Return the temporaries that lie in `directory`."""
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*")
@@ -131,7 +140,7 @@ class Trial:
         before = digests(clean, ["."])
         self.whole = faults.run(stage, clean)
         assert self.whole["status"] == 0, self.whole["stderr"]
-        self.right = self._made(clean)
+        self._clean, self.right = clean, self._made(clean)
         assert self.right and self.right.keys().isdisjoint(before) and self.whole["calls"] >= 2 * len(stage.outputs)
         assert not leftovers(clean)
         replaced = [name for name in stage.outputs if name not in stage.state]
@@ -150,8 +159,15 @@ class Trial:
         shutil.copytree(self._old, work, dirs_exist_ok=True)
         return work
 
-    def wrong_now(self, work: Path, killed: bool) -> Iterator[str]:
-        """Yield what is wrong with what a failed or killed command left."""
+    def clean_files(self) -> list[Path]:
+        """Return the files that a run without faults makes."""
+        return [self._clean / name for name in self.right]
+
+    def wrong_now(self, work: Path, killed: bool, stuck: bool = False) -> Iterator[str]:
+        """Yield what is wrong with what a command left that failed, or was killed.
+
+        stuck: no file could be renamed any more, so that a directory that was to be replaced may not be back.
+        """
         made = self._made(work)
         for name in self.stage.outputs:
             have, right, old = (_below(name, of) for of in (made, self.right, self._older))
@@ -159,10 +175,11 @@ class Trial:
                 have = {path: sha for path, sha in have.items() if Path(path).name != METRICS and path in right}
                 if have != {path: sha for path, sha in right.items() if path in have}:
                     yield f"left a file that is not right: {sorted(set(have.items()) - set(right.items()))}"
-            elif have not in (right, old) and not (killed and (self._old / name).is_dir() and not have):
+            elif have not in (right, old) and not (not have and (killed or stuck) and self._lies_aside(work, name)):
                 yield f"left {name} as neither the old nor the new: {sorted(have.items() ^ right.items())}"
-        if not killed and leftovers(work):
-            yield f"left temporaries: {leftovers(work)}"
+        left = [path for path in leftovers(work) if not (stuck and path.endswith("-old"))]
+        if not killed and left:
+            yield f"left temporaries: {left}"
 
     def is_right(self, work: Path) -> bool:
         """Whether the outputs are those of a run without faults."""
@@ -177,6 +194,12 @@ class Trial:
             yield f"the same command made other files: {sorted(self._made(work).items() ^ self.right.items())}"
         if leftovers(work):
             yield f"temporaries stay: {leftovers(work)}"
+
+    def _lies_aside(self, work: Path, name: str) -> bool:
+        """Whether the old directory `name` is there whole under the name that it has while it is replaced."""
+        old = _below(name, self._older)
+        aside = [digests(path, ["."]) for path in work.glob(f".{name}.tmp-*-old")]
+        return aside == [{path.removeprefix(f"{name}/"): sha for path, sha in old.items()}]
 
     def _made(self, work: Path) -> dict[str, str]:
         return digests(work, self.stage.outputs, self.stage.content)
@@ -202,26 +225,27 @@ def _one(trial: Trial, work: Path, first: dict[str, Any], fault: tuple[int, str,
         if first["status"] != 0:
             yield f"was not disturbed, and ended with {first['status']}: {first['stderr'].strip()[-300:]}"
     else:
-        yield from _judge_status(first, manner, error)
-    yield from trial.wrong_now(work, manner in ("kill", AT_REMOVAL))
+        yield from _judge_status(first, manner, error, trial.stage.sqlite)
+    yield from trial.wrong_now(work, manner in ("kill", AT_REMOVAL), manner == "from there on" and error == errno.EIO)
     if first["status"] == 0 and not trial.is_right(work):
         yield "status 0, and the outputs are not those of a run without faults"
     yield from trial.wrong_again(work)
 
 
-def _judge_status(done: dict[str, Any], manner: str, error: int) -> Iterator[str]:
+def _judge_status(done: dict[str, Any], manner: str, error: int, sqlite: bool) -> Iterator[str]:
     status, words = done["status"], done["stderr"].strip()
+    sqlite_failed = sqlite and status == 74 and any(each in words for each in SQLITE_WORDS)
     if "Traceback" in words:
         yield f"a traceback: {words[-600:]}"
     if manner in ("kill", AT_REMOVAL):
         if status != -signal.SIGKILL:
             yield f"was not killed, but ended with {status}"
     elif manner == "short" or error == errno.EINTR:
-        if status != 0 and not (status == 74 and error and SQLITE_WORDS[error] in words):
+        if status != 0 and not (error and sqlite_failed):
             yield f"ended with {status}: {words[-300:]}"
-    elif status != 74 and not (status == 0 and error == errno.ENOSPC):  # what takes no room is not refused for it
-        yield f"ended with {status}: {words[-300:]}"
-    elif status == 74 and os.strerror(error) not in words and SQLITE_WORDS[error] not in words:
+    elif status != 74 and not (status == 0 and (error == errno.ENOSPC or sqlite)):
+        yield f"ended with {status}: {words[-300:]}"  # what takes no room is not refused for the lack of it
+    elif status == 74 and os.strerror(error) not in words and not sqlite_failed:
         yield f"does not say what failed: {words[-300:]!r}"
 
 

@@ -28,6 +28,8 @@ WARM = ("torch", "safetensors.torch", "tokenizers", "tiktoken", "zstandard", "nu
         "gpt2cli.scaling.fit", "gpt2cli.tokens.pack", "gpt2cli.webtext.whole_crawl", "gpt2cli.webtext.crawl",
         "gpt2cli.webtext.rule_set")
 """What would take a fork long to import."""
+if os.environ.get("FAULTS") == "all":
+    WARM += ("matplotlib.backends.backend_agg", "matplotlib.figure", "pyarrow.parquet", "onnx", "gguf")
 
 
 def serve() -> None:
@@ -40,24 +42,23 @@ def serve() -> None:
             print(json.dumps(surroundings.pipeline(asked, _become)), flush=True)
             continue
         directory = Path(asked["directory"])
-        report, stderr = directory.parent / "calls", directory.parent / "stderr"
+        report, stderr = directory.parent / "calls", surroundings.Heard()
         report.unlink(missing_ok=True)
-        stderr.unlink(missing_ok=True)
         began = time.monotonic()
         child = os.fork()
         if child == 0:
-            _run(asked, str(report), str(stderr))
+            _run(asked, str(report), stderr)
         if asked["kill_after_s"] is not None:
             time.sleep(asked["kill_after_s"])
             os.kill(child, signal.SIGKILL)  # or its zombie
         status = surroundings.wait(child)
         calls, removals = map(int, report.read_text().split()) if report.exists() else (None, None)
         print(json.dumps({"status": status, "calls": calls, "removals": removals, "seconds": time.monotonic() - began,
-                          "stderr": stderr.read_text("utf-8", "replace") if stderr.exists() else ""}), flush=True)
+                          "stderr": stderr.words()}), flush=True)
 
 
-def _run(asked: dict, report: str, stderr: str) -> None:
-    """Become the command. The descriptors of the report and of stderr lie outside the directory that fails."""
+def _run(asked: dict, report: str, stderr: surroundings.Heard) -> None:
+    """Become the command. The report lies outside the directory that fails."""
     os.chdir(asked["directory"])
     surroundings.enter(asked["around"], stderr)
     sys.argv = ["gpt2", *asked["arguments"]]

@@ -14,15 +14,33 @@ from collections.abc import Callable
 from typing import Any
 
 PIPE_BYTES = 4096
+MOST_WORDS = 1 << 20
 
 
-def enter(around: dict[str, Any], stderr: str) -> None:
+class Heard:
+    """A pipe for standard error, which no limit of file size and no full disk silences."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, MOST_WORDS)
+
+    def words(self) -> str:
+        """Return what was said, once the command has ended; who outlives it is not waited for."""
+        os.close(self.writing)
+        os.set_blocking(self._reading, False)
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(self._reading, MOST_WORDS):
+                data += more
+        os.close(self._reading)
+        return data.decode("utf-8", "replace")
+
+
+def enter(around: dict[str, Any], stderr: Heard) -> None:
     """Take standard streams (a path, or None for a closed one), file_bytes and clock as `around` has them."""
-    with contextlib.suppress(KeyError):
-        os.environ.pop("GPT2_MODEL")
     _stream(0, around.get("stdin", os.devnull), os.O_RDONLY)
     _stream(1, around.get("stdout", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    _stream(2, stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stderr.writing, 2)
     settle(around)
 
 
@@ -48,7 +66,7 @@ def wait(child: int) -> int:
 def pipeline(asked: dict[str, Any], become: Callable[[list[str]], None]) -> dict[str, Any]:
     """Run commands, each reading what the one before writes; the last one's reader goes away after `take` bytes.
 
-    asked: {"commands": [argument lists], "directory", "stderr": a path without its number, "take": bytes, None: all}.
+    asked: {"commands": [argument lists], "directory", "take": bytes, None: all}.
     Returns {"statuses", "stderr": [text], "taken": bytes that the reader had}.
     """
     ends = [os.pipe() for _ in asked["commands"]]
@@ -56,7 +74,7 @@ def pipeline(asked: dict[str, Any], become: Callable[[list[str]], None]) -> dict
         fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     if asked["take"] == 0:
         os.close(ends[-1][0])
-    names = [f"{asked['stderr']}{number}" for number in range(len(ends))]
+    heard = [Heard() for _ in ends]
     children = []
     for number, arguments in enumerate(asked["commands"]):
         child = os.fork()
@@ -64,7 +82,7 @@ def pipeline(asked: dict[str, Any], become: Callable[[list[str]], None]) -> dict
             os.chdir(asked["directory"])
             _stream(0, os.devnull, os.O_RDONLY) if number == 0 else os.dup2(ends[number - 1][0], 0)
             os.dup2(ends[number][1], 1)
-            _stream(2, names[number], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(heard[number].writing, 2)
             for end in {end for pair in ends for end in pair} - {0, 1, 2}:
                 with contextlib.suppress(OSError):
                     os.close(end)
@@ -77,11 +95,7 @@ def pipeline(asked: dict[str, Any], become: Callable[[list[str]], None]) -> dict
             os.close(reading)
     taken = _take(ends[-1][0], asked["take"]) if asked["take"] != 0 else 0
     statuses = [wait(child) for child in children]
-    words = []
-    for name in names:
-        with open(name, encoding="utf-8", errors="replace") as file:
-            words.append(file.read())
-    return {"statuses": statuses, "stderr": words, "taken": taken}
+    return {"statuses": statuses, "stderr": [one.words() for one in heard], "taken": taken}
 
 
 def _take(reader: int, most: int | None) -> int:
