@@ -1,9 +1,10 @@
 """The training pass of GPT-2 written out: loss and gradient by native kernels and torch's matrix products.
 
-The network is gpt2.py's and the arithmetic that of autocast to bf16: products in bf16 of bf16 copies of the weights,
-the residual stream, norms, softmax and gradients of parameters in fp32. Nothing but gradients is allocated from one
-micro-batch to the next. What a block keeps is its two residual inputs, q, k and v, what was attended, and the MLP's
-inside before its GELU; norms and GELUs are computed again on the way back, and with model.recompute all but its input.
+The network is gpt2.py's and the arithmetic that of autocast to bf16: products in bf16 of bf16 copies of the weights, or
+of weights that are bf16 themselves, the residual stream, norms, softmax and sums of gradients in fp32. A gradient is of
+its parameter's grad_dtype. Little else is allocated from one micro-batch to the next. What a block keeps is its two
+residual inputs, q, k and v, what was attended, and the MLP's inside before its GELU; norms and GELUs are computed again
+on the way back, and with model.recompute all but its input.
 
 Shapes: N positions of all sequences (B T), C width, F = 4 C, V vocabulary.
 """
@@ -74,7 +75,7 @@ class _Rooms:
 
 
 class NativeGradient:
-    """Adds gradients of the summed nll of micro-batches to a model's parameters, which are fp32 and on the CPU."""
+    """Adds gradients of the summed nll of micro-batches to a model's parameters: all fp32 or all bf16, on the CPU."""
 
     def __init__(self, model: GPT2, kernels: NativeKernels) -> None:
         self._model, self._run = model, kernels
@@ -82,8 +83,11 @@ class NativeGradient:
         """The model's, which it gives to who asks it: walking through its modules takes longer."""
         matrices = [module for module in model.modules() if isinstance(module, Projection)]
         self._wte = cast(nn.Parameter, model.wte.weight)
-        self._narrow = {parameter: torch.empty_like(parameter, dtype=torch.bfloat16)
-                        for parameter in [self._wte, *(each for module in matrices for each in module.parameters())]}
+        norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+        self._narrow = _in_type(torch.bfloat16, [self._wte, *(each for one in matrices for each in one.parameters())])
+        self._wide = _in_type(torch.float32, [each for one in norms for each in one.parameters()])
+        self._copies = {parameter: copy for held in (self._narrow, self._wide) for parameter, copy in held.items()
+                        if copy is not parameter}
         self._versions: list[int] = []
         self._rooms: tuple[tuple[int, ...], _Rooms] | None = None
 
@@ -113,16 +117,19 @@ class NativeGradient:
         return nll
 
     def _take_weights(self) -> None:
-        versions = [parameter._version for parameter in self._narrow]
+        versions = [parameter._version for parameter in self._copies]
         if versions != self._versions:
             self._versions = versions
-            for parameter, narrow in self._narrow.items():
-                narrow.copy_(parameter)
+            for parameter, copy in self._copies.items():
+                copy.copy_(parameter)
 
     def _forward(self, rooms: _Rooms, ids_BT: Tensor) -> None:
         model, (B, T) = self._model, ids_BT.shape
         x_NC, y_NC = rooms.kept[0].before, None
-        torch.index_select(self._wte, 0, ids_BT.reshape(-1), out=x_NC)
+        if self._wte.dtype == x_NC.dtype:
+            torch.index_select(self._wte, 0, ids_BT.reshape(-1), out=x_NC)
+        else:
+            x_NC.copy_(torch.index_select(self._wte, 0, ids_BT.reshape(-1), out=rooms.narrow))
         x_NC.view(B, T, -1).add_(model.wpe.weight[:T])
         for module, kept in zip(model.h, rooms.kept, strict=True):
             block = cast(Block, module)
@@ -148,6 +155,8 @@ class NativeGradient:
     def _head(self, rooms: _Rooms, targets_N: Tensor, scale: float) -> Tensor:
         """Leave the gradient of the final norm's output in rooms.slope; return the summed nll."""
         n_vocab, w_VC = self._model.shape.n_vocab, self._narrow[self._wte]
+        there = self._wte.grad is not None and _is_wide(self._wte)
+        sum_VC = _empty_gradient(self._wte) if _is_wide(self._wte) else torch.empty(w_VC.shape)
         for start in range(0, len(targets_N), NATIVE_CHUNK):
             rows = slice(start, start + NATIVE_CHUNK)
             count = len(targets_N[rows])
@@ -155,10 +164,11 @@ class NativeGradient:
             torch.mm(rooms.normed[rows], w_VC.T, out=logits)
             self._run("nll_in_place", logits, targets_N[rows], rooms.nll[rows], scale, count, n_vocab, logits.stride(0))
             torch.mm(logits, w_VC, out=rooms.slope[rows])
-            there, gradient_VC = self._wte.grad is not None, _empty_gradient(self._wte)
             for first in range(0, n_vocab, _TABLE_ROWS):
                 some = slice(first, first + _TABLE_ROWS)
-                self._add_product(rooms, gradient_VC[some], logits[:, some].T, rooms.normed[rows], there)
+                self._add_product(rooms, sum_VC[some], logits[:, some].T, rooms.normed[rows], there)
+            there = True
+        _take_sum(self._wte, sum_VC)
         return rooms.nll.sum()
 
     def _backward(self, rooms: _Rooms, ids_BT: Tensor) -> None:
@@ -171,8 +181,15 @@ class NativeGradient:
                 self._to_inside(block, rooms, kept, kept.before, None, rooms.slope)
             self._mlp_back(block, rooms, kept)
             self._attention_back(block, rooms, kept, B, T)
-        _gradient(self._wte).index_add_(0, ids_BT.reshape(-1), rooms.residual)
+        self._add_to_rows(_gradient(self._wte), ids_BT.reshape(-1), rooms.residual)
         _gradient(cast(nn.Parameter, model.wpe.weight))[:T].add_(rooms.residual.view(B, T, -1).sum(0))
+
+    def _add_to_rows(self, gradient_VC: Tensor, ids_N: Tensor, slope_NC: Tensor) -> None:
+        if gradient_VC.dtype == torch.float32:
+            gradient_VC.index_add_(0, ids_N, slope_NC)
+            return
+        ids, place_N = ids_N.unique(return_inverse=True)  # a row that is met often is summed before it is rounded
+        gradient_VC[ids] = gradient_VC[ids].float().index_add_(0, place_N, slope_NC).to(gradient_VC.dtype)
 
     def _mlp_back(self, block: Block, rooms: _Rooms, kept: _Kept) -> None:
         torch.mm(rooms.narrow, self._narrow[block.mlp.c_proj.weight].T, out=rooms.mlp_slope)
@@ -199,39 +216,78 @@ class NativeGradient:
 
     def _norm(self, norm: nn.LayerNorm, x_NC: Tensor, y_NC: Tensor | None, sum_NC: Tensor, out_NC: Tensor,
               stats_2N: Tensor) -> None:
-        self._run("norm_forward", x_NC, y_NC, sum_NC, norm.weight, norm.bias, out_NC, stats_2N[0], stats_2N[1],
-                  len(x_NC), x_NC.shape[1], LAYER_NORM_EPS)
+        self._run("norm_forward", x_NC, y_NC, sum_NC, self._wide[norm.weight], self._wide[norm.bias], out_NC,
+                  stats_2N[0], stats_2N[1], len(x_NC), x_NC.shape[1], LAYER_NORM_EPS)
 
     def _norm_again(self, norm: nn.LayerNorm, x_NC: Tensor, stats_2N: Tensor, out_NC: Tensor) -> None:
-        self._run("norm_again", x_NC, stats_2N[0], stats_2N[1], norm.weight, norm.bias, out_NC, len(x_NC),
-                  x_NC.shape[1])
+        self._run("norm_again", x_NC, stats_2N[0], stats_2N[1], self._wide[norm.weight], self._wide[norm.bias], out_NC,
+                  len(x_NC), x_NC.shape[1])
 
     def _norm_back(self, rooms: _Rooms, norm: nn.LayerNorm, x_NC: Tensor, stats_2N: Tensor) -> None:
         """Add to the residual's gradient what comes through a norm from rooms.slope; its bf16 copy is rooms.narrow."""
-        self._run("norm_backward", rooms.slope, x_NC, stats_2N[0], stats_2N[1], norm.weight, rooms.residual,
-                  rooms.narrow, _gradient(norm.weight), _gradient(norm.bias), len(x_NC), x_NC.shape[1])
+        sums = _wide_gradient(norm.weight), _wide_gradient(norm.bias)
+        self._run("norm_backward", rooms.slope, x_NC, stats_2N[0], stats_2N[1], self._wide[norm.weight], rooms.residual,
+                  rooms.narrow, *sums, len(x_NC), x_NC.shape[1])
+        _take_sum(norm.weight, sums[0])
+        _take_sum(norm.bias, sums[1])
 
     def _add_gradient(self, rooms: _Rooms, projection: Projection, x_NI: Tensor, slope_NO: Tensor) -> None:
         there = projection.weight.grad is not None
-        self._add_product(rooms, _empty_gradient(projection.weight), x_NI.T, slope_NO, there)
-        self._run("add_column_sums", slope_NO, _gradient(projection.bias), len(slope_NO), slope_NO.shape[1])
+        gradient_IO = _empty_gradient(projection.weight)
+        if there or _is_wide(projection.weight):
+            self._add_product(rooms, gradient_IO, x_NI.T, slope_NO, there)
+        else:
+            torch.mm(x_NI.T, slope_NO, out=gradient_IO)
+        sum_O = _wide_gradient(projection.bias)
+        self._run("add_column_sums", slope_NO, sum_O, len(slope_NO), slope_NO.shape[1])
+        _take_sum(projection.bias, sum_O)
 
     def _add_product(self, rooms: _Rooms, sum_IO: Tensor, left_IN: Tensor, right_NO: Tensor, there: bool) -> None:
         """Write a product, or add it where something is `there`; by way of bf16, all that torch multiplies to."""
         product = rooms.product[: sum_IO.numel()].view_as(sum_IO)
         torch.mm(left_IN, right_NO, out=product)
-        self._run("add_widened", product, sum_IO, sum_IO.numel(), int(there))
+        if sum_IO.dtype == torch.float32:
+            self._run("add_widened", product, sum_IO, sum_IO.numel(), int(there))
+        else:
+            sum_IO.add_(product)
+
+
+def _in_type(dtype: torch.dtype, parameters: list[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+    """Return each parameter, or where it is of another type, room for a copy in `dtype`."""
+    return {parameter: parameter if parameter.dtype == dtype else torch.empty_like(parameter, dtype=dtype)
+            for parameter in parameters}
+
+
+def _gradient_type(parameter: nn.Parameter) -> torch.dtype:
+    return parameter.grad_dtype or parameter.dtype
+
+
+def _is_wide(parameter: nn.Parameter) -> bool:
+    return _gradient_type(parameter) == torch.float32
 
 
 def _empty_gradient(parameter: nn.Parameter) -> Tensor:
     """Return a parameter's gradient, with no numbers in it if there was none."""
     if parameter.grad is None:
-        parameter.grad = torch.empty_like(parameter)
+        parameter.grad = torch.empty_like(parameter, dtype=_gradient_type(parameter))
     return parameter.grad
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
     """Return a parameter's gradient, zeros if there was none."""
     if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad = torch.zeros_like(parameter, dtype=_gradient_type(parameter))
     return parameter.grad
+
+
+def _wide_gradient(parameter: nn.Parameter) -> Tensor:
+    """Return what kernels add a parameter's gradient to: the gradient, or fp32 zeros, which _take_sum() adds to it."""
+    return _gradient(parameter) if _is_wide(parameter) else torch.zeros(parameter.shape)
+
+
+def _take_sum(parameter: nn.Parameter, total: Tensor) -> None:
+    """Add `total` to a parameter's gradient, unless it is that."""
+    if parameter.grad is None:
+        parameter.grad = total.to(_gradient_type(parameter))
+    elif total is not parameter.grad:
+        parameter.grad.add_(total)

@@ -28,7 +28,7 @@ _SIGNATURES = {
     "attention_forward": "ppplllli", "attention_backward": "ppppplllli", "norm_forward": "ppppppppllfi",
     "norm_again": "pppppplli", "norm_backward": "ppppppppplli", "gelu_forward": "ppli",
     "gelu_backward": "pppli", "add_column_sums": "pplli", "add_widened": "pplii",
-    "nll_in_place": "pppfllli",
+    "nll_in_place": "pppfllli", "adamw_narrow": "pppippipiiiifffffffli",
 }
 """Arguments by kernel: p a tensor, l int64, f float, i int. The last i is the number of threads."""
 _ALLOCATE = {"attention_forward", "attention_backward"}

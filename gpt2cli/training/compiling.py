@@ -1,7 +1,7 @@
 """What --compile means here: which compiled form of the network a run trains, and its preparation.
 
-native: the pass of native_gradient.py, for bf16 over fp32 weights on a CPU that has its instructions, or that of
-small_network.py, for small networks in fp32 on any CPU; their kernels are compiled in seconds. torch: torch.compile of
+native: the pass of native_gradient.py, for bf16 on a CPU that has its instructions, or that of small_network.py, for
+small networks in fp32 on any CPU; their kernels are compiled in seconds. torch: torch.compile of
 a block, in a minute on a CPU; wherever torch has a backend. All change the last bits, so the choice is part of a run's
 configuration.
 """
@@ -73,7 +73,6 @@ def _why_not_native(config: TrainConfig, device: torch.device, divided: bool) ->
     reasons = {
         f"it is for CPUs, not {device.type}": device.type != "cpu",
         f"it is for --dtype bf16 and fp32, not {config.dtype}": config.dtype not in ("bf16", "fp32"),
-        "it is for fp32 weights": config.weights != "fp32",
         "it has no dropout": config.dropout > 0,
         "it has no --doc-mask": config.doc_mask,
         "it is for whole models, not for --parallel": divided,

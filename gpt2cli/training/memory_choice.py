@@ -69,7 +69,7 @@ def _way_out(config: TrainConfig, available: int, needed: Callable[[TrainConfig,
     for changed in ({}, *_ALTERNATIVES):
         if "weights" in changed and (config.dtype != "bf16" or config.compile == "torch"):
             continue
-        made = replace(config, **changed, **({"compile": "off"} if "weights" in changed else {}))  # type: ignore[arg-type]
+        made = replace(config, **changed)  # type: ignore[arg-type]
         if needed(made, True) <= available:
             return f"{_options(changed, also)} would do with {_gib(needed(made, True))}"
         if needed(made, True) < needed(least, True):

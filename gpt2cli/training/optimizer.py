@@ -14,6 +14,7 @@ from torch.optim.adamw import adamw
 
 from gpt2cli.model.device import DTYPES
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.native_kernels import native_kernels
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.master_weights import divide, join
 from gpt2cli.training.narrow_adamw import Narrow, NarrowAdamW
@@ -50,7 +51,8 @@ class AdamW:
                          for name, parameter in model.named_parameters()}
         self._narrow: NarrowAdamW | None = None
         if config.weights == "bf16" or config.moments == "bf16":
-            self._narrow = NarrowAdamW(self.betas, ADAM_EPS, config.seed, next(model.parameters()).device)
+            self._narrow = NarrowAdamW(self.betas, ADAM_EPS, config.seed, next(model.parameters()).device,
+                                       native_kernels() if config.compile == "native" else None)
         self._decayed, self._plain = _Group(config.weight_decay), _Group(0.0)
         for name, parameter in model.named_parameters():
             group = self._decayed if _decays(name, parameter) else self._plain

@@ -50,10 +50,12 @@ def peak_memory(config: TrainConfig, data_bytes: int = 0, recompute: bool = Fals
     unit = 4 * config.micro_batch * shape.n_ctx * shape.n_embd
     positions = config.micro_batch * shape.n_ctx
     state = 4 * n, (4 if config.moments == "bf16" else 8) * n
-    gradients = (2 if kind == "narrow" and config.micro_batches == 1 else 4) * n
+    narrow_gradients = config.weights == "bf16" and config.micro_batches == 1
+    gradients = (2 if narrow_gradients else 4) * n
     body = _PER_LAYER[kind] + shape.n_layer * _INPUT[kind] if recompute else _PER_LAYER[kind] * shape.n_layer
     if kind == "native":
-        copies = 2 * n + 2 * max(4 * shape.n_embd**2, min(shape.n_vocab, 8192) * shape.n_embd)
+        copies = 2 * max(4 * shape.n_embd**2, min(shape.n_vocab, 8192) * shape.n_embd)
+        copies += 4 * table if narrow_gradients else 0 if config.weights == "bf16" else 2 * n
         logits = 2 * min(NATIVE_CHUNK, positions) * shape.n_vocab
         return PeakMemory(state[0], gradients, state[1], int(unit * (body + _ONE_LAYER[kind])), copies + logits,
                           _PROCESS + data_bytes)

@@ -21,15 +21,21 @@ class RoundingNoise:
     def __init__(self, seed: int, size: int) -> None:
         self._seed = seed
         generator = torch.Generator().manual_seed(seed)
-        self._places = torch.empty(size, dtype=torch.int32).random_(-(2**31), 2**31, generator=generator)
+        self.places = torch.empty(size, dtype=torch.int32).random_(-(2**31), 2**31, generator=generator)
+        """32 random bits of every place in a piece."""
 
     def draw(self, key: str, like: Tensor) -> Tensor:
         """Return int32 numbers from 0 to 65,535 in the number (one dimension) and on the device of `like`."""
+        factor, summand = self.of_key(key)
+        if self.places.device != like.device:
+            self.places = self.places.to(like.device)
+        return (self.places[: len(like)] * factor).add_(summand).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+
+    def of_key(self, key: str) -> tuple[int, int]:
+        """Return the odd factor and the summand of a key, as int32: of what they make of `places` draw() takes half."""
         drawn = blake2b(f"{self._seed}/{key}".encode(), digest_size=8).digest()
         factor, summand = (int.from_bytes(half, "little", signed=True) for half in (drawn[:4], drawn[4:]))
-        if self._places.device != like.device:
-            self._places = self._places.to(like.device)
-        return (self._places[: len(like)] * (factor | 1)).add_(summand).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+        return factor | 1, summand
 
 
 def round_into(narrow: Tensor, wide: Tensor, noise: Tensor) -> None:

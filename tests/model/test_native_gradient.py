@@ -140,6 +140,53 @@ def test_the_gradient_is_as_near_to_fp32_as_autocast_s(shape: ModelShape, B: int
         assert mine.dtype == torch.float32 and relative(mine, right) < 1.5 * relative(theirs, right) + 0.002
 
 
+def in_bf16(model: GPT2, gradients: torch.dtype) -> GPT2:
+    """Give a model bf16 weights, and gradients of a type."""
+    model.to(BF16)
+    for parameter in model.parameters():
+        parameter.grad_dtype = gradients
+    return model
+
+
+def plain_in_bf16(model: GPT2, ids: torch.Tensor, targets: torch.Tensor) -> tuple[float, list[torch.Tensor]]:
+    model.zero_grad(set_to_none=True)
+    nll = sum_nll(model(ids).flatten(0, 1), model.wte.weight, targets.flatten(), BF16)
+    (nll / ids.numel()).backward()
+    return float(nll.detach()), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+@native
+@pytest.mark.parametrize("gradients", [BF16, torch.float32])
+@pytest.mark.parametrize(("shape", "B", "T"), [
+    (SHAPE, 3, 70), (ModelShape(2, 3, 48, 64, 300), 2, 50), (ModelShape(1, 1, 64, 640, 9000), 2, 600),
+])
+def test_of_bf16_weights_the_gradient_is_nearer_to_fp32_than_the_plain_one(
+    shape: ModelShape, B: int, T: int, gradients: torch.dtype
+) -> None:
+    model, (ids, targets) = in_bf16(network(shape), gradients), rows(B, T, shape)
+    ids[:, ::3] = 7  # a token that is often met
+    exact_nll, exact = by_torch(copy.deepcopy(model).float(), ids, targets, torch.float32)
+    plain_nll, plain = plain_in_bf16(model, ids, targets)
+    found, mine = by_kernels(model, (ids, targets))
+    assert found == pytest.approx(exact_nll, rel=1e-4) and found == pytest.approx(plain_nll, rel=1e-3)
+    assert [each.dtype for each in mine] == [gradients] * len(exact)
+    for ours, theirs, right in zip(mine, plain, exact, strict=True):
+        assert relative(ours, right) < 1.1 * relative(theirs, right) + 0.001
+    lean = in_bf16(network(shape, recompute=True), gradients)
+    again, recomputed = by_kernels(lean, (ids, targets))
+    assert again == found and all(map(torch.equal, mine, recomputed))
+
+
+@native
+def test_of_bf16_weights_gradients_add_up_in_either_type() -> None:
+    ids, targets = rows(4, 40)
+    halves = [(ids[rows].contiguous(), targets[rows].contiguous()) for rows in (slice(0, 2), slice(2, 4))]
+    for gradients in (torch.float32, BF16):
+        _, whole = by_kernels(in_bf16(network(), gradients), (ids, targets))
+        _, summed = by_kernels(in_bf16(network(), gradients), *halves)
+        assert all(relative(one, other) < 0.01 for one, other in zip(summed, whole, strict=True))
+
+
 @native
 def test_micro_batches_of_any_size_add_up() -> None:
     model, (ids, targets) = network(), rows(5, 40)
@@ -170,6 +217,14 @@ def test_weights_that_changed_in_any_way_are_read_again() -> None:
     model.wte.weight.data.div_(3)  # not counted by torch
     run.forget_weights()
     assert changed != before and float(run.add(*batch, 1.0)) == pytest.approx(before, rel=1e-6)
+    narrow = in_bf16(network(), BF16)
+    run = NativeGradient(narrow, native_kernels())
+    before = float(run.add(*batch, 1.0))
+    for name in ("h.1.mlp.c_fc.weight", "h.1.ln_2.weight", "wpe.weight"):  # as they are, copied, as they are
+        with torch.no_grad():
+            narrow.get_parameter(name).mul_(2)
+        before, earlier = float(run.add(*batch, 1.0)), before
+        assert before != earlier, name
 
 
 @native

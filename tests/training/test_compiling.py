@@ -46,6 +46,7 @@ def config(**options: object) -> TrainConfig:
 @pytest.mark.parametrize("options", [{"dropout": 0.1}, {"doc_mask": True}, {"heads": 4}, {"dtype": "fp16"}])
 def test_auto_is_native_where_that_computes_the_same_and_off_elsewhere(options: dict[str, object]) -> None:
     assert with_compiling(config(), "auto", CPU, False).compile == "native"
+    assert with_compiling(config(weights="bf16"), "auto", CPU, False).compile == "native"
     assert with_compiling(config(**options), "auto", CPU, False).compile == "off"
     with pytest.raises(UsageFault, match="--compile native cannot be here"):
         with_compiling(config(**options), "native", CPU, False)
@@ -72,6 +73,22 @@ def test_a_native_run_learns_what_one_without_learns_and_says_which_it_is(
     lean = tmp_path / "lean"
     gpt2_here("train", shard_directory, *HOW, "--activation-checkpointing", "-o", lean, check=True)
     assert outcome(lean) == outcome(runs["native"])  # and auto is native
+
+
+@native
+def test_a_native_run_of_bf16_weights_learns_alike_and_is_resumed_to_the_same_bytes(
+    gpt2_here: Run, shard_directory: Path, tmp_path: Path  # noqa: F811
+) -> None:
+    narrow = (*HOW, "--weights", "bf16", "--micro-batch", 2)
+    for how in ("native", "off"):
+        gpt2_here("train", shard_directory, *narrow, "--compile", how, "-o", tmp_path / how, check=True)
+    losses = {how: [record["loss_nats"] for record in records_of(tmp_path / how, "gpt2.step")]
+              for how in ("native", "off")}
+    assert losses["native"] == pytest.approx(losses["off"], rel=2e-3) and losses["native"] != losses["off"]
+    stopped = gpt2_here("train", shard_directory, *narrow, "--max-time", 1e-9, "-o", tmp_path / "parts")
+    assert stopped.returncode == 75
+    gpt2_here("train", shard_directory, *narrow, "-o", tmp_path / "parts", check=True)
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "native")
 
 
 @native

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from compiled_passes import needs_native_kernels
 from hypothesis import given
 from hypothesis import strategies as st
 from runs_here import outcome, plan_of, records_of, train_through_stops
@@ -93,6 +95,22 @@ def test_masters_move_as_fp32_weights_do(monkeypatch: pytest.MonkeyPatch) -> Non
         master = optimizer.weight(name, parameter)
         assert torch.equal(master, expected)
         assert parameter.dtype == BF16 and (parameter - master).abs().max() <= master.abs().max() / 256
+
+
+@needs_native_kernels()
+@pytest.mark.parametrize("options", [{"weights": "bf16", "dtype": "auto", "moments": "bf16"}, {"moments": "bf16"},
+                                     {"weights": "bf16", "dtype": "auto", "micro_batch": 1}])
+def test_the_kernel_moves_as_torchs_pieces_do(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow_adamw, "_PIECE_CPU", 500)  # no multiple of the kernel's sixteen
+    made = config(weight_decay=0.3, **options)
+    (plain, one), (quick, other) = steps(made, 12), steps(replace(made, compile="native"), 12)
+    for (name, expected), found in zip(plain.named_parameters(), quick.parameters(), strict=True):
+        torch.testing.assert_close(other.weight(name, found), one.weight(name, expected), rtol=1e-5, atol=1e-6)
+    theirs = one.moments()
+    for name, moment in other.moments().items():
+        assert moment.dtype == theirs[name].dtype
+        assert ((moment - theirs[name]).abs() <= theirs[name].abs() * 2.0**-7 + 1e-12).all()
+        assert (moment != theirs[name]).double().mean() < 0.02 or moment.dtype == torch.float32  # the same chance
 
 
 def test_bf16_moments_are_those_of_fp32_on_average() -> None:

@@ -36,27 +36,29 @@ def batch(model: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
-def ours(model: str, dtype: str, how: str) -> Step:
+def ours(model: str, dtype: str, how: str, weights: str = "fp32") -> Step:
     """Return a step as `gpt2 train` takes it."""
-    from gpt2cli.model.freed_memory import freed_memory_kept
+    from gpt2cli.model.freed_memory import freed_memory_kept, freed_memory_returned
     from gpt2cli.model.gpt2 import GPT2
     from gpt2cli.training import compiling
     from gpt2cli.training.config import TrainOptions, resolve
     from gpt2cli.training.optimizer import AdamW
+    from gpt2cli.training.precision import prepare
     from gpt2cli.training.step import clip_gradient, micro_batch_gradient
 
     layers, heads, width, context, sequences = MODELS[model]
     count = context * sequences
     options = TrainOptions(layers=layers, heads=heads, embd=width, context=context, batch_tokens=count, steps=1000,
-                           micro_batch=sequences, dtype=dtype)
+                           micro_batch=sequences, dtype=dtype, weights=weights)
     config = resolve(options, n_vocab=vocabulary(model), train_tokens=1 << 30, native_bf16=True)
     config = compiling.with_compiling(config, how, torch.device("cpu"), False)
-    kept = freed_memory_kept()
+    kept = freed_memory_kept() if weights == "fp32" else freed_memory_returned()
     kept.__enter__()
     network = GPT2(config.shape).train()
-    network.initialise(1)
+    prepare(network, config)
     compiling.use_compiled(network, config)
     optimizer = AdamW(network, config)
+    optimizer.take_weights(network.initial_weights(1))
 
     def step(inputs: torch.Tensor, targets: torch.Tensor, _kept: object = kept) -> None:
         network.zero_grad(set_to_none=True)
@@ -151,6 +153,8 @@ def missing(what: str) -> None:
 CONTENDERS: dict[str, Callable[[str], Step]] = {
     "gpt2cli bf16 native": lambda model: ours(model, "bf16", "native"),
     "gpt2cli bf16": lambda model: ours(model, "bf16", "off"),
+    "gpt2cli bf16 weights native": lambda model: ours(model, "bf16", "native", "bf16"),
+    "gpt2cli bf16 weights": lambda model: ours(model, "bf16", "off", "bf16"),
     "gpt2cli fp32 native": lambda model: ours(model, "fp32", "native"),
     "gpt2cli fp32": lambda model: ours(model, "fp32", "off"),
     "nanoGPT bf16 compiled": lambda model: nanogpt(model, True, True),
