@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from gpt2cli.scaling.capabilities import Panel, Series
+from gpt2cli.scaling.foreign_names import figure_name
 from gpt2cli.scaling.plot_curves import draw_references
 from gpt2cli.scaling.plots import GREY, MARKERS, figure_for, log_ticks, loss_axis, ramp
 
@@ -39,9 +40,9 @@ def _draw_panel(axes: Any, panel: Panel, references: Mapping[str, float]) -> Non
     axes.margins(x=0.12, y=0.15)
     draw_references(axes, references)
     axes.set_xlabel(PARAMETERS_TITLE)
-    axes.set_ylabel(panel.title)
+    axes.set_ylabel(figure_name(panel.title))
     known = any(point.stderr is not None for series in panel.series for point in series.points)
-    axes.set_title(f"{panel.metric} by model size" + (", \u00b1 one standard error" if known else ""))
+    axes.set_title(f"{figure_name(panel.metric)} by model size" + (", \u00b1 one standard error" if known else ""))
     axes.legend(loc="best")
 
 
@@ -62,7 +63,7 @@ def _draw_series(axes: Any, series: Series, colour: Any, marker: str) -> None:
         [point.n_params for point in line],
         [point.value for point in line],
         linewidth=1.5,
-        label=series.label,
+        label=figure_name(series.label),
         zorder=3,
         **look,
     )
@@ -80,7 +81,7 @@ def _draw_published(axes: Any, series: Series, colour: Any) -> None:
         markerfacecolor="white",
         linewidth=1.0,
         linestyle=(0, (4, 3)),
-        label=f"{series.label}, GPT-2 paper",
+        label=f"{figure_name(series.label)}, GPT-2 paper",
         zorder=2,
     )
     for size, n_params, value in series.published:

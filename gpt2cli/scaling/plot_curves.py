@@ -7,11 +7,14 @@ from typing import Any, BinaryIO
 
 from gpt2cli.scaling.curves import Curve, smooth, thin
 from gpt2cli.scaling.diagnosis import short
+from gpt2cli.scaling.foreign_names import figure_name
 from gpt2cli.scaling.plots import ACCENT, FAINT, GREY, INK, figure_for, loss_axis, ramp, short_ticks
 
 PHASE_COLOURS = {"warmup": "#f2c14e", "stable": "#7fb7be", "decay": "#5b7db1", "done": "#3d405b"}
 AXIS_TITLES = {"tokens": "training tokens", "steps": "steps", "flops": "training compute (FLOP)"}
 LEGEND_RUNS = 10
+LEGEND_SIZES = 20
+"""Most entries of a legend; so many fill the height of a figure."""
 
 
 def draw_curves(
@@ -103,7 +106,7 @@ def draw_references(axes: Any, references: Mapping[str, float]) -> None:
     for name, value in references.items():
         axes.axhline(value, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            f"{name} {value:g}",
+            f"{figure_name(name)} {value:g}",
             (1.0, value),
             xycoords=("axes fraction", "data"),
             xytext=(5, 0),
@@ -120,7 +123,7 @@ def _curves_title(curves: Sequence[Curve]) -> str:
     if len(curves) > 1:
         return f"{len(curves)} runs: training loss (lines) and final validation loss (points)"
     size = f", {short(curves[0].n_params)} parameters" if curves[0].n_params else ""
-    return f"{curves[0].run}{size}"
+    return f"{figure_name(curves[0].run)}{size}"
 
 
 def run_colours(curves: Sequence[Curve]) -> list[Any]:
@@ -141,8 +144,12 @@ def legend_of_runs(axes: Any, curves: Sequence[Curve], colours: list[Any]) -> No
     entries: dict[str, Any] = {}
     for curve, colour in zip(curves, colours, strict=True):
         size = short(curve.n_params) if curve.n_params else "unknown"
-        label = curve.run if len(curves) <= LEGEND_RUNS else size
+        label = figure_name(curve.run) if len(curves) <= LEGEND_RUNS else size
         entries.setdefault(label, Line2D([], [], color=colour, linewidth=2))
+    if len(entries) > LEGEND_SIZES:
+        left = len(entries) - LEGEND_SIZES + 1
+        entries = dict(list(entries.items())[: LEGEND_SIZES - 1])
+        entries[f"and {left:,} more"] = Line2D([], [], linewidth=0)
     axes.legend(
         list(entries.values()),
         list(entries),

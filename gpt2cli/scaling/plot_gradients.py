@@ -11,6 +11,7 @@ import numpy as np
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import Record
 from gpt2cli.scaling.curves import AXIS_FIELDS, Curve, columns, smooth, thin
+from gpt2cli.scaling.foreign_names import figure_name, short_name
 from gpt2cli.scaling.plot_curves import AXIS_TITLES, legend_of_runs, run_colours
 from gpt2cli.scaling.plots import figure_for, ramp, short_ticks
 from gpt2cli.scaling.terminal_plot import LETTERS, Canvas
@@ -64,7 +65,7 @@ def draw_gradients(found: Sequence[GradientCurve], stream: BinaryIO, kind: str, 
         short_ticks(panels[-1].xaxis)
         panels[-1].set_xlabel(AXIS_TITLES[axis])
         panels[0].set_ylabel("norm")
-        panels[0].set_title(f"{TITLE}{f': {curves[0].run}' if alone else ''}")
+        panels[0].set_title(f"{TITLE}{f': {figure_name(curves[0].run)}' if alone else ''}")
         if alone:
             panels[0].legend(loc="best")
         else:
@@ -83,7 +84,8 @@ def gradients_text(found: Sequence[GradientCurve], axis: str, width: int, height
         canvas.line(each.x, smoothed)
         letter = LETTERS[number % len(LETTERS)]
         canvas.mark(float(each.x[-1]), float(smoothed[-1]), letter)
-        legend.append(f"{letter}  {each.curve.run}, {smoothed[-1]:.3g} at the end, at most {each.norms.max():.3g}")
+        legend.append(f"{letter}  {short_name(each.curve.run)}, {smoothed[-1]:.3g} at the end, "
+                      f"at most {each.norms.max():.3g}")
     if len(found) == 1 and found[0].layers:
         last = found[0].layers[-1]
         legend.append(f"layers at step {last['step']}: gradient norm, update over weights")

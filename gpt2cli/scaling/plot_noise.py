@@ -12,6 +12,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.scaling.critical_batch import FIELDS, along, ratios
 from gpt2cli.scaling.curves import AXIS_FIELDS, Curve, columns, thin
 from gpt2cli.scaling.diagnosis import short
+from gpt2cli.scaling.foreign_names import figure_name, short_name
 from gpt2cli.scaling.plot_curves import AXIS_TITLES, legend_of_runs, run_colours
 from gpt2cli.scaling.plots import GREY, figure_for, log_ticks, short_ticks
 from gpt2cli.scaling.terminal_plot import LETTERS, Canvas
@@ -74,7 +75,7 @@ def draw_noise(found: Sequence[NoiseCurve], stream: BinaryIO, kind: str, *, axis
         short_ticks(axes.xaxis)
         axes.set_xlabel(AXIS_TITLES[axis])
         axes.set_ylabel("tokens")
-        axes.set_title(f"{TITLE.removesuffix(' (tokens)')}{f': {curves[0].run}' if alone else ''}")
+        axes.set_title(f"{TITLE.removesuffix(' (tokens)')}{f': {figure_name(curves[0].run)}' if alone else ''}")
         if alone:
             axes.legend(loc="best")
         else:
@@ -100,6 +101,6 @@ def noise_text(found: Sequence[NoiseCurve], axis: str, width: int, height: int) 
         if known.any():
             canvas.mark(float(each.x[known][-1]), float(each.scale[known][-1]), letter)
             last = f"{short(float(each.scale[known][-1]))} tokens at the last of {len(each.x)} measurements"
-        legend.append(f"{letter}  {each.curve.run}, {last}; batch {short(each.batch_tokens)}")
+        legend.append(f"{letter}  {short_name(each.curve.run)}, {last}; batch {short(each.batch_tokens)}")
     legend.append("- -  batch in use")
     return canvas.text(TITLE, axis, legend)

@@ -10,11 +10,14 @@ import numpy as np
 from gpt2cli.scaling.capabilities import Panel
 from gpt2cli.scaling.curves import Curve, smooth
 from gpt2cli.scaling.diagnosis import short
+from gpt2cli.scaling.foreign_names import short_name
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Braille bits by row and column of a cell's 4 x 2 dots."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MARGIN = 8
+_LEGEND = 100
+"""Most entries below a picture."""
 
 
 class Canvas:
@@ -71,7 +74,9 @@ class Canvas:
         lines.append(" " * _MARGIN + "└" + "─" * self.columns)
         lines.append(self._x_labels())
         lines.append(x_title.rjust(_MARGIN + 1 + self.columns))
-        lines += [" " * (_MARGIN + 1) + entry for entry in legend]
+        lines += [" " * (_MARGIN + 1) + entry for entry in legend[:_LEGEND]]
+        if len(legend) > _LEGEND:
+            lines.append(" " * (_MARGIN + 1) + f"and {len(legend) - _LEGEND:,} more")
         return "".join(f"{line.rstrip()}\n" for line in lines)
 
     def _place(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +139,8 @@ def curves_text(curves: Sequence[Curve], axis: str, references: Mapping[str, flo
             canvas.mark(float(x[at]), float(loss[at]), letter)
         final = f", validation loss {loss[-1]:.4f}" if len(x) else ""
         size = f", {short(curve.n_params)} parameters" if curve.n_params else ""
-        legend.append(f"{letter}  {curve.run}{size}{final}")
-    legend += [f"- -  {name} {value:g}" for name, value in references.items()]
+        legend.append(f"{letter}  {short_name(curve.run)}{size}{final}")
+    legend += [f"- -  {short_name(name)} {value:g}" for name, value in references.items()]
     return canvas.text("loss (nats per token)", axis, legend)
 
 
@@ -157,12 +162,12 @@ def panel_text(panel: Panel, references: Mapping[str, float], width: int, height
         for point in series.points:
             canvas.mark(point.n_params, point.value, letter)
         own = ", ".join(_measure(point.n_params, point.value, point.stderr) for point in line)
-        legend.append(f"{letter}  {series.label}: {own}")
+        legend.append(f"{letter}  {short_name(series.label)}: {own}")
         if series.published:
             paper = ", ".join(f"{size} {value:g}" for size, _, value in series.published)
-            legend.append(f"+  {series.label}, GPT-2 paper: {paper}")
-    legend += [f"- -  {name} {value:g}" for name, value in references.items()]
-    return canvas.text(panel.title, "parameters N", legend)
+            legend.append(f"+  {short_name(series.label)}, GPT-2 paper: {paper}")
+    legend += [f"- -  {short_name(name)} {value:g}" for name, value in references.items()]
+    return canvas.text(short_name(panel.title), "parameters N", legend)
 
 
 def _measure(n_params: float, value: float, stderr: float | None) -> str:
