@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt2cli.cli.console import Console
 from gpt2cli.errors import Gpt2Error
@@ -69,6 +68,7 @@ def _train(shards: str, shape: ModelShape, steps: int, runs: list[Path]) -> None
 
 
 def _step_seconds(run: Path) -> list[float]:
-    lines = (run / "perf.jsonl").read_text(encoding="utf-8").splitlines()
-    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    return [float(record["step_seconds"]) for record in records]
+    from gpt2cli.records.jsonl import ReadTally, read_records
+    from gpt2cli.records.run_directory import PERF
+
+    return [float(record["step_seconds"]) for record in read_records(run / PERF, ReadTally(), kinds=("gpt2.perf",))]

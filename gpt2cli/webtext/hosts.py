@@ -66,7 +66,7 @@ def parse_profile(lines: Iterable[str]) -> HostProfile:
 def packaged_lines(name: str) -> list[str]:
     """Return the lines of a list in this package's data that are neither blank nor comments."""
     text = (resources.files("gpt2cli.webtext") / "data" / name).read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [line for line in text.split("\n") if line and not line.startswith("#")]
 
 
 def read_names(path: str | os.PathLike[str], prefix: str = "", phrases: bool = False) -> frozenset[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import quote
 
 from protego import Protego
 
@@ -19,6 +21,9 @@ MAX_AGE_S = 86_400
 """Seconds that a robots.txt is good for (RFC 9309, 2.4)."""
 _MEMORY = 48 << 20
 _COST_PER_CHARACTER = 40  # a parsed rule of ten characters takes some 400 bytes
+# RFC 9309 knows CR, LF and both; protego would part lines at everything that str.splitlines() takes for an end.
+_NO_LINE_ENDS = MappingProxyType({ord("\r"): "\n", **{
+    ord(end): quote(end) for end in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"}})
 _AGENT_LINE = re.compile(r"[ \t]*user[- ]?agent[ \t]*[:\s][ \t]*(.*)", re.IGNORECASE)
 # What ends a list of agents: any directive that is not of the whole site, with its colon or, if it is a rule, without.
 _RULE_LINE = re.compile(r"(?!site-?maps?\b|host\b)([^:]*:|(dis)?allow\s|crawl[- ]delay\s)", re.IGNORECASE)
@@ -58,7 +63,8 @@ def relevant_lines(body: bytes | bytearray) -> str:
     kept: list[str] = []
     ours: dict[str, None] = {}
     among_agents = False
-    for line in body[:MAX_ROBOTS].decode("utf-8", "replace").removeprefix("\ufeff").splitlines():
+    whole = body[:MAX_ROBOTS].decode("utf-8", "replace").removeprefix("\ufeff")
+    for line in whole.translate(_NO_LINE_ENDS).split("\n"):
         text = line.partition("#")[0].strip()
         agent = _AGENT_LINE.match(text)
         if agent is not None:
