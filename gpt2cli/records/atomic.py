@@ -95,12 +95,13 @@ def _exchange(temporary: Path, final: Path) -> None:
             if there:
                 os.rename(final, old)
             os.rename(temporary, final)
+            if there:
+                shutil.rmtree(old)
         except BaseException:
             if there and not os.path.lexists(final):
                 os.rename(old, final)
+            shutil.rmtree(old, ignore_errors=True)  # a signal came meanwhile
             raise
-        if there:
-            shutil.rmtree(old)
 
 
 def check_new_directory(directory: Path, force: bool, belongs: Callable[[str], bool], kind: str) -> None:

@@ -140,7 +140,7 @@ class Trial:
         before = digests(clean, ["."])
         self.whole = faults.run(stage, clean)
         assert self.whole["status"] == 0, self.whole["stderr"]
-        self._clean, self.right = clean, self._made(clean)
+        self.place_of_right, self.right = clean, self._made(clean)
         assert self.right and self.right.keys().isdisjoint(before) and self.whole["calls"] >= 2 * len(stage.outputs)
         assert not leftovers(clean)
         replaced = [name for name in stage.outputs if name not in stage.state]
@@ -161,7 +161,7 @@ class Trial:
 
     def clean_files(self) -> list[Path]:
         """Return the files that a run without faults makes."""
-        return [self._clean / name for name in self.right]
+        return [self.place_of_right / name for name in self.right]
 
     def wrong_now(self, work: Path, killed: bool, stuck: bool = False) -> Iterator[str]:
         """Yield what is wrong with what a command left that failed, or was killed.

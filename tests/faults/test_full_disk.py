@@ -42,19 +42,19 @@ def work(inputs: Path, tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", some_of(TO_STDOUT, 12, "full"))
+@pytest.mark.parametrize("name", some_of(TO_STDOUT, 6, "full"))
 def test_a_full_standard_output(name: str, faults: Faults, work: Path) -> None:
     done = faults.run(Stage(TO_STDOUT[name], ()), work, stdout="/dev/full")
     assert_one_sentence(done, f"standard output: {NO_ROOM}")
 
 
-@pytest.mark.parametrize("name", some_of(TO_STDOUT, 12, "closed"))
+@pytest.mark.parametrize("name", some_of(TO_STDOUT, 6, "closed"))
 def test_a_closed_standard_output(name: str, faults: Faults, work: Path) -> None:
     done = faults.run(Stage(TO_STDOUT[name], ()), work, stdout=None)
     assert_one_sentence(done, f"standard output: {CLOSED} (a standard stream is closed)")
 
 
-@pytest.mark.parametrize("name", some_of(STAGES, 4, "closed"))
+@pytest.mark.parametrize("name", some_of(STAGES, 1, "closed"))
 def test_no_output_takes_the_place_of_a_closed_stream(name: str, faults: Faults, inputs: Path, tmp_path: Path) -> None:
     trial = Trial(STAGES[name], faults, inputs, tmp_path)
     work = trial.begin()
@@ -63,14 +63,14 @@ def test_no_output_takes_the_place_of_a_closed_stream(name: str, faults: Faults,
     assert trial.is_right(work) or (done["status"] == 74 and not list(trial.wrong_again(work)))
 
 
-@pytest.mark.parametrize("name", some_of(FILES, 5, "device"))
+@pytest.mark.parametrize("name", some_of(FILES, 3, "device"))
 def test_a_full_device_is_named(name: str, faults: Faults, work: Path) -> None:
     stage = STAGES[name]
     done = faults.run(Stage((*stage.arguments[:-1], "/dev/full"), ()), work)
     assert_one_sentence(done, f"/dev/full: {NO_ROOM}")
 
 
-@pytest.mark.parametrize("name", some_of(STAGES, 4, "limit"))
+@pytest.mark.parametrize("name", some_of(STAGES, 2, "limit"))
 def test_a_limit_of_file_size(name: str, faults: Faults, inputs: Path, tmp_path: Path) -> None:
     stage = STAGES[name]
     trial = Trial(stage, faults, inputs, tmp_path)
@@ -97,7 +97,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.parametrize("name", some_of(STAGES, 3, "disk"))
+@pytest.mark.parametrize("name", some_of(STAGES, 1, "disk"))
 def test_a_full_disk(name: str, faults: Faults, inputs: Path, disk: Path) -> None:
     stage = STAGES[name]
     trial = Trial(stage, faults, inputs, disk)

@@ -138,3 +138,21 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     living.rename(tmp_path / ".out.tmp-99999999")
     write_atomic(tmp_path / "out", b"")
     assert names(tmp_path) == ["out"]
+
+
+def test_a_signal_while_the_old_directory_goes_away_leaves_nothing_of_it(tmp_path: Path,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set" / "inner").mkdir(parents=True)
+    calls, rmdir = [], os.rmdir
+
+    def stopped_once(*arguments: object, **keywords: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        rmdir(*arguments, **keywords)
+
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "set") as place:
+        (place / "new").write_bytes(b"")
+        monkeypatch.setattr(os, "rmdir", stopped_once)
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["new"]
