@@ -68,6 +68,13 @@ def sweep(final: Path) -> None:
                 stale.unlink(missing_ok=True)
 
 
+def sweep_all(directory: Path) -> None:
+    """As sweep(), of every name in `directory`, for one in which only this process writes now."""
+    name = re.compile(r"\.(.+)\.tmp-[0-9]+(-old)?")
+    for final in {match[1] for match in map(name.fullmatch, os.listdir(directory)) if match}:
+        sweep(directory / final)
+
+
 @contextlib.contextmanager
 def held(path: Path, process: int) -> Iterator[bool | None]:
     """Yield whether this process holds the lock of `path`: None, another does; False, it is there no longer.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gpt2cli.records.checkpoint import MANIFEST, checkpoints_of, verify_checkpoint
 from gpt2cli.records.run_directory import CHECKPOINTS
+from gpt2cli.records.temporaries import sweep_all
 
 
 def step_of(checkpoint: Path) -> int:
@@ -22,6 +23,8 @@ def let_go(run: Path, keep: int, regular: Callable[[int], bool]) -> None:
     Those that an interruption left give way to the next regular one, so that a run leaves the same whether it was
     interrupted or not. Nothing is removed that would leave less than two whose digests hold.
     """
+    for place in (run, run / CHECKPOINTS):
+        sweep_all(place)  # a checkpoint that a signal asked for, and a kill cut short, is not written again
     for half_removed in (path for path in (run / CHECKPOINTS).glob("step-*") if not (path / MANIFEST).is_file()):
         shutil.rmtree(half_removed)
     paths = checkpoints_of(run)

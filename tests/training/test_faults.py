@@ -134,6 +134,18 @@ def test_a_run_killed_before_its_manifest_is_finished_without_another_evaluation
     assert (run / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
 
 
+def test_what_a_kill_left_of_an_interruptions_checkpoint_is_swept(shard_directory: Path, unfinished: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for number in (10, 11):  # no other run has checkpoints at these steps
+        half = unfinished / "checkpoints" / f".step-{number:08}.tmp-{dead.pid}"
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half")
+    (unfinished / f".run.json.tmp-{dead.pid}").write_bytes(b"{")
+    train(plan_of(shard_directory, unfinished), Silent())
+    assert not list(unfinished.rglob(".*"))
+
+
 def test_a_signal_in_the_last_evaluation_does_not_lose_it(shard_directory: Path, whole: Path, tmp_path: Path) -> None:
     calm = StopsAt()
     train(plan_of(shard_directory, tmp_path / "calm"), calm)
