@@ -40,12 +40,19 @@ def lock_file(path: Path) -> Iterator[str | None]:
     While another process holds it, its number is yielded instead. Raises OSError, also where there are no locks.
     """
     with opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            yield holder if holder.isdigit() else "unknown"
-            return
+        yield _take(descriptor, path)
+
+
+def _take(descriptor: int, path: Path) -> str | None:
+    """Lock `path`, open as `descriptor`, and write our number; return whose the lock is when it is another's."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield None
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        return holder if holder.isdigit() else "unknown"
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -63,6 +64,18 @@ def test_what_names_no_process_is_not_repeated(content: bytes, tmp_path: Path) -
         path.write_bytes(content)
         with lock_file(path) as holder:
             assert holder == ("9" * 32 if content.startswith(b"9") else "unknown")
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("gpt2cli.records.locks.os.pwrite", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*lock'"), lock_file(tmp_path / "lock"):
+        raise AssertionError("must not begin")
+    monkeypatch.undo()
+    with lock_file(tmp_path / "lock") as holder:
+        assert holder is None
 
 
 def test_a_scratch_directory_of_a_killed_process_is_swept_that_of_a_living_one_stays(tmp_path: Path) -> None:
