@@ -44,8 +44,10 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "fp32": ("off", {"dtype": "fp32"}), "bf16": ("off", {"dtype": "bf16"}), "fp16": ("off", {"dtype": "fp16"}),
     "bf16 weights": ("off", {"dtype": "bf16", "weights": "bf16"}),
     "small network": ("native", {"dtype": "fp32"}), "native bf16": ("native", {"dtype": "bf16"}),
+    "native bf16 weights": ("native", {"dtype": "bf16", "weights": "bf16"}),
 }
-NEEDS = {"small network": [needs_small_network()], "native bf16": [needs_native_kernels()]}
+NEEDS = {"small network": [needs_small_network()], "native bf16": [needs_native_kernels()],
+         "native bf16 weights": [needs_native_kernels()]}
 ORDINARY = ("small network", "bf16 weights")
 """Ways whose whole runs are trained in every run of the tests; the others are left to make test-faults."""
 

@@ -70,6 +70,19 @@ def test_a_branch_is_the_run_that_decays_there(
     assert other.returncode == 2 and b"parent_step: 8 there, 16 asked" in other.stderr
 
 
+def test_a_branch_of_bf16_weights_has_the_bits_of_the_run_that_decays_there(
+    gpt2_here: Run, shard_directory: Path, tmp_path: Path  # noqa: F811
+) -> None:
+    trunk, branch, whole = (tmp_path / name for name in ("trunk", "branch", "whole"))
+    narrow = ("train", shard_directory, *SETTINGS, "--dtype", "bf16", "--weights", "bf16", "--moments", "bf16")
+    gpt2_here(*narrow, "--steps", 8, "--decay-tokens", 0, "--checkpoint-every", 4, "-o", trunk, check=True)
+    gpt2_here("train", shard_directory, "--branch-from", trunk, "--at", 4, "--decay-tokens", 512, "--threads", 1,
+              "-o", branch, check=True)
+    gpt2_here(*narrow, "--steps", 6, "--decay-tokens", 512, "-o", whole, check=True)
+    assert state(branch, 6) == state(whole, 6)
+    assert json.loads((branch / "run.json").read_text())["config"]["weights"] == "bf16"
+
+
 def test_refusals(gpt2_here: Run, shard_directory: Path, trunk: Path, tmp_path: Path) -> None:  # noqa: F811
     out = tmp_path / "out"
 

@@ -66,6 +66,20 @@ def test_the_first_loss_is_that_of_the_model_begun_with(
     assert weights["transformer.wpe.weight"].shape == (32, 16)
 
 
+def test_bf16_weights_begin_with_all_bits_of_the_model(
+    gpt2_here: Run, shard_directory: Path, theirs: Path, tmp_path: Path  # noqa: F811
+) -> None:
+    runs = tmp_path / "fp32", tmp_path / "bf16"
+    command = ("train", shard_directory, "--init-from", theirs, *HOW, "--lr", 1e-30, "--weight-decay", 0)
+    gpt2_here(*command, "-o", runs[0], check=True)
+    gpt2_here(*command, "--dtype", "bf16", "--weights", "bf16", "-o", runs[1], check=True)
+    first = [records_of(run, "gpt2.step")[0]["loss_nats"] for run in runs]
+    assert first[1] == pytest.approx(first[0], rel=1e-3)
+    kept, begun = (load_file(at / "model.safetensors") for at in (runs[1] / "checkpoints/step-00000003", theirs))
+    for name, tensor in kept.items():
+        assert torch.allclose(tensor, begun[name][: len(tensor)], rtol=0, atol=1e-20), name
+
+
 def test_a_run_of_ours_is_begun_with_too_and_other_weights_are_another_run(
     gpt2_here: Run, shard_directory: Path, theirs: Path, tmp_path: Path  # noqa: F811
 ) -> None:

@@ -126,6 +126,25 @@ def test_one_two_four_and_eight_ranks_leave_the_same_bits(train: Callable[..., E
     assert all(files(tmp_path / "by1") == files(tmp_path / f"by{world}") for world in (2, 4, 8))
 
 
+def test_ranks_of_bf16_weights_train_as_one_does_and_deterministic_ones_to_the_bit(
+    train: Callable[..., Ended], tmp_path: Path
+) -> None:
+    narrow = ("--dtype", "bf16", "--weights", "bf16", "--steps", 6)
+    for world in (1, 2):
+        train(world, f"by{world}", *narrow, "--deterministic")
+    assert files(tmp_path / "by1") == files(tmp_path / "by2")
+    train(2, "plain", *narrow)
+    ours, expected = ([record["loss_nats"] for record in records(tmp_path / name, "gpt2.step")]
+                      for name in ("plain", "by1"))
+    assert ours == pytest.approx(expected, rel=1e-3)
+
+
+def test_bf16_weights_of_a_divided_model_are_refused_once(train: Callable[..., Ended]) -> None:
+    end = train(2, "run", "--dtype", "bf16", "--weights", "bf16", "--parallel", "fsdp", check=False)
+    assert end.statuses == [2, 2] and end.err[1] == ""
+    assert "--weights bf16" in end.err[0] and "--parallel" in end.err[0]
+
+
 @pytest.mark.slow
 def test_a_deterministic_run_goes_on_with_another_number_of_ranks_to_the_same_bits(
     train: Callable[..., Ended], tmp_path: Path

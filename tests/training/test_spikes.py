@@ -14,7 +14,7 @@ import pytest
 import torch
 from runs_here import SMALL, StopsAt, outcome, plan_of, poison, records_of, train_through_stops
 
-from gpt2cli.errors import Gpt2Error, UsageFault
+from gpt2cli.errors import Gpt2Error, Interrupted, UsageFault
 from gpt2cli.records.shard_set import load_shard_set
 from gpt2cli.reporter import Silent
 from gpt2cli.tokens.order import data_order
@@ -25,6 +25,7 @@ from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, SpikeDetector
 from gpt2cli.training.trainer import train
 
 T, BATCH = int(SMALL["context"]), int(SMALL["batch_tokens"]) // int(SMALL["context"])
+NARROW = {"weights": "bf16", "dtype": "bf16"}
 Rows = Callable[[int], tuple[int, torch.Tensor]]
 
 
@@ -47,15 +48,17 @@ def third_row(shard_directory: Path) -> Rows:
     return row
 
 
-@pytest.mark.parametrize("loss", [True, False], ids=["loss", "gradient alone"])
+@pytest.mark.parametrize(("loss", "options"), [(True, {}), (False, {}), (False, NARROW)],
+                         ids=["loss", "gradient alone", "gradient of bf16 weights"])
 def test_a_value_that_is_not_finite_stops_before_the_step_and_names_its_windows(
-    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch, loss: bool
+    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch, loss: bool,
+    options: dict[str, Any],
 ) -> None:
-    train(plan_of(shard_directory, tmp_path / "clean", checkpoint_every=1, how={"keep": 20}), Silent())
+    train(plan_of(shard_directory, tmp_path / "clean", checkpoint_every=1, how={"keep": 20}, **options), Silent())
     window, row = third_row(6)
     poison(monkeypatch, [row], math.nan, loss=loss)
     with pytest.raises(Gpt2Error) as error:
-        train(plan_of(shard_directory, tmp_path / "run"), Silent())
+        train(plan_of(shard_directory, tmp_path / "run", **options), Silent())
     said = str(error.value)
     assert said.startswith("step 6: the loss is ") and "gradient norm nan" in said and error.value.status == 1
     named = re.search(r"its batch, windows? ([\d, ]+) of (train-\S+\.tok\.zst), changed no weight", said)
@@ -68,7 +71,7 @@ def test_a_value_that_is_not_finite_stops_before_the_step_and_names_its_windows(
         kept, clean = (tmp_path / run / "checkpoints" / "step-00000005" / name for run in ("run", "clean"))
         assert kept.read_bytes() == clean.read_bytes(), name
     with pytest.raises(Gpt2Error, match="step 6: the loss"):
-        train(plan_of(shard_directory, tmp_path / "run"), Silent())
+        train(plan_of(shard_directory, tmp_path / "run", **options), Silent())
 
 
 def test_skip_leaves_weights_and_moments_to_the_bit_and_goes_on(
@@ -90,12 +93,13 @@ def test_skip_leaves_weights_and_moments_to_the_bit_and_goes_on(
     assert any("it is left out" in warning for warning in reporter.warnings)
 
 
+@pytest.mark.parametrize("options", [{}, NARROW], ids=["fp32", "bf16 weights"])
 def test_rollback_goes_back_to_the_checkpoint_and_on_with_the_batches_after(
-    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch
+    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     poison(monkeypatch, [third_row(5)[1], third_row(7)[1]], math.nan)
     run = tmp_path / "run"
-    train(plan_of(shard_directory, run, on_spike="rollback"), Silent())
+    train(plan_of(shard_directory, run, on_spike="rollback", **options), Silent())
     assert [record["step"] for record in records_of(run, "gpt2.step")] == list(range(1, 13))
     spikes = records_of(run, "gpt2.spike")
     # batch 5 spikes at step 5, batches 6 and on are tried at step 4 on, batch 7 spikes at step 5 again
@@ -104,11 +108,16 @@ def test_rollback_goes_back_to_the_checkpoint_and_on_with_the_batches_after(
     assert state["batches_left_out"] == 4
 
 
+@pytest.mark.parametrize("stopped", [False, True])
 def test_rollback_without_a_checkpoint_begins_anew(
-    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch
+    shard_directory: Path, tmp_path: Path, third_row: Rows, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
+    """Also in a run that goes on from where it was stopped, which is no place to go back to."""
     poison(monkeypatch, [third_row(2)[1]], math.nan)
     run = tmp_path / "run"
+    if stopped:
+        with pytest.raises(Interrupted):
+            train(plan_of(shard_directory, run, on_spike="rollback"), StopsAt(6))
     train(plan_of(shard_directory, run, on_spike="rollback"), Silent())
     assert [(s["step"], s["back_to"]) for s in records_of(run, "gpt2.spike")] == [(2, 0)]
     assert len(records_of(run, "gpt2.run")) == 1
