@@ -7,7 +7,7 @@ It carries no command name (the cli adds that), starts in lower case and ends wi
 import contextlib
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class Gpt2Error(Exception):
@@ -90,6 +90,17 @@ def allocations_told() -> Iterator[None]:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun for such a sentence: "1 document", "2,000 documents"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def counted_reasons(skipped: Mapping[str, int]) -> str:
+    """Return how often something was skipped for each reason, which begins with a noun in the plural or its adjective:
+    "2 blank lines, 1 empty file".
+    """
+    return ", ".join(f"{count:,} {reason if count != 1 else _PLURAL.sub('', reason, count=1)}"
+                     for reason, count in sorted(skipped.items()))
+
+
+_PLURAL = re.compile(r"(?<=\bfile)s\b|(?<=\bline)s\b|(?<=\brecord)s\b|(?<=\brow)s\b|(?<=\btext)s\b|(?<=\bdocument)s\b")
 
 
 def os_sentence(error: OSError) -> str:

@@ -8,6 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, Text, Whole, files_argument, force_option, output_option
+from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -43,4 +44,5 @@ def command(console: Console, files: tuple[str, ...], vocab: str | None, form: s
     with open_output(output, force=force, binary=True, as_is=True) as stream:
         summary = tokenize_documents(files, stream, config, console)
     ratio = f", {summary.text_bytes / summary.tokens:.2f} bytes a token" if summary.tokens else ""
-    console.note(f"{summary.documents:,} documents, {summary.text_bytes:,} bytes, {summary.tokens:,} tokens{ratio}")
+    console.note(f"{counted(summary.documents, 'document')}, {counted(summary.text_bytes, 'byte')}, "
+                 f"{counted(summary.tokens, 'token')}{ratio}")

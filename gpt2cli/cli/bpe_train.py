@@ -8,6 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import Count, files_argument, force_option, output_option
+from gpt2cli.errors import counted
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -36,5 +37,5 @@ def command(console: Console, files: tuple[str, ...], vocab_size: int, form: str
     with open_output(output, force=force) as stream:
         summary = train_vocabulary(files, MergeConfig(vocab_size, form), console)
         stream.write(vocabulary_file(summary.vocabulary, kind))
-    console.note(f"{summary.vocabulary.n_vocab:,} ids learned from {summary.documents:,} documents, "
+    console.note(f"{summary.vocabulary.n_vocab:,} ids learned from {counted(summary.documents, 'document')}, "
                  f"{summary.text_bytes:,} bytes")

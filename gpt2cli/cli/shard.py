@@ -12,7 +12,7 @@ import click
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, Count, NewDirectory, Text, files_argument, force_option, output_option
 from gpt2cli.cli.verbs import VerbCommand
-from gpt2cli.errors import UsageFault
+from gpt2cli.errors import UsageFault, counted
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -177,7 +177,7 @@ def export(console: Console, paths: tuple[str, ...], form: str, name: str, shard
 
     summary = export_tokens(paths, output, ExportConfig(form, name, shard_tokens, force), console)
     more = f" and {len(summary.files) - 4:,} more" if len(summary.files) > 4 else ""
-    console.note(f"{summary.documents:,} documents, {summary.tokens:,} tokens in {output}: "
+    console.note(f"{counted(summary.documents, 'document')}, {counted(summary.tokens, 'token')} in {output}: "
                  f"{', '.join(summary.files[:4])}{more}")
 
 
@@ -205,7 +205,8 @@ def import_(console: Console, paths: tuple[str, ...], form: str, vocab: str | No
     with open_output(output, force=force, binary=True, as_is=True) as stream:
         summary = import_tokens(paths, stream, ImportConfig(form, vocab, source, column), console)
     ratio = f", {summary.text_bytes / summary.tokens:.2f} bytes a token" if summary.tokens else ""
-    console.note(f"{summary.documents:,} documents, {summary.text_bytes:,} bytes, {summary.tokens:,} tokens{ratio}")
+    console.note(f"{counted(summary.documents, 'document')}, {counted(summary.text_bytes, 'byte')}, "
+                 f"{counted(summary.tokens, 'token')}{ratio}")
 
 
 Shard.verbs = {"info": info, "head": head, "cat": cat, "export": export, "import": import_}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpt2cli.cli.console import one_line
+from gpt2cli.errors import counted
 
 
 def table_of(info: dict[str, Any]) -> str:
@@ -17,7 +18,7 @@ def table_of(info: dict[str, Any]) -> str:
         if info.get(key):
             rows.append((key.replace("_", " "), str(info[key])))
     for split, counts in info.get("splits", {}).items():
-        held = f"{counts['tokens']:,} tokens in {counts['documents']:,} documents"
+        held = f"{counted(counts['tokens'], 'token')} in {counted(counts['documents'], 'document')}"
         rows.append((split, f"{held}, {counts['files']:,} file{'' if counts['files'] == 1 else 's'}"))
     name = "standard input" if info["path"] == "-" else info["path"]
     lines = [f"{name}: {info['kind']}", *(f"  {label:<13} {value}" for label, value in rows)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, counted_reasons
 from gpt2cli.records.jsonl import ReadTally, Record, parse_line
 from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema
 from gpt2cli.tokens.unicode_loss import UnicodeLoss, decode_utf8, replace_surrogates
@@ -40,8 +40,7 @@ class DocumentTally(ReadTally):
         """Return what a person should be told, a line each; empty when all went in as it was."""
         lines = list(self.warnings)
         if self.skipped:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
-            lines.append(f"skipped: {reasons}")
+            lines.append(f"skipped: {counted_reasons(self.skipped)}")
         return lines + self.loss.sentences()
 
 

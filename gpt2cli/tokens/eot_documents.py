@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gpt2cli.errors import counted_reasons
+
 Part = tuple[np.ndarray, bool]
 """Some of a document's ids, without end-of-text, and whether the document ends with them. No document is held whole."""
 NOTHING = np.empty(0, dtype="<u2")
@@ -47,8 +49,7 @@ class ForeignTally:
         if self.parted:
             lines.append(f"{documents(self.parted)} held end-of-text inside and became several")
         if self.skipped:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
-            lines.append(f"skipped: {reasons}")
+            lines.append(f"skipped: {counted_reasons(self.skipped)}")
         if self.invalid_bytes:
             lines.append(f"replaced {self.invalid_bytes:,} byte sequences that are not UTF-8 by U+FFFD")
         return lines

@@ -46,7 +46,7 @@ def test_samples_documents_and_foreign_records_are_read_with_their_setting_and_p
     assert [one.setting for one in found] == [(0.7, 40, None), None, None, None]
     once = sha256(b"Once").hexdigest()
     assert [one.key for one in found] == [once, sha256(b"plain").hexdigest(), once, sha256(b"own").hexdigest()]
-    assert reporter.warnings == ["generated texts: skipped: 1 records without text"]
+    assert reporter.warnings == ["generated texts: skipped: 1 record without text"]
 
 
 def test_plain_text_directories_and_repeats(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_plain_text_directories_and_repeats(tmp_path: Path) -> None:
     (tmp_path / "d" / "c.txt").write_text(" \n")
     reporter = Silent()
     assert [one.text for one in read_distinct([str(tmp_path / "d")], "human texts", reporter)] == ["first of all\n"]
-    assert reporter.warnings == ["human texts: skipped: 1 empty texts",
+    assert reporter.warnings == ["human texts: skipped: 1 empty text",
                                  "human texts: left out 1 repetition of texts given before"]
 
 

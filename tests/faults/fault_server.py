@@ -12,7 +12,6 @@ import ctypes
 import importlib
 import json
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -41,24 +40,23 @@ def serve() -> None:
         if "commands" in asked:
             print(json.dumps(surroundings.pipeline(asked, _become)), flush=True)
             continue
-        directory = Path(asked["directory"])
-        report, stderr = directory.parent / "calls", surroundings.Heard()
-        report.unlink(missing_ok=True)
+        report, stderr = surroundings.Heard(), surroundings.Heard()
         began = time.monotonic()
         child = os.fork()
         if child == 0:
-            _run(asked, str(report), stderr)
+            _run(asked, report, stderr)
         if asked["kill_after_s"] is not None:
             time.sleep(asked["kill_after_s"])
             os.kill(child, signal.SIGKILL)  # or its zombie
         status = surroundings.wait(child)
-        calls, removals = map(int, report.read_text().split()) if report.exists() else (None, None)
-        print(json.dumps({"status": status, "calls": calls, "removals": removals, "seconds": time.monotonic() - began,
+        calls, removals = map(int, report.words().split() or (-1, -1))
+        print(json.dumps({"status": status, "calls": calls if calls >= 0 else None,
+                          "removals": removals if calls >= 0 else None, "seconds": time.monotonic() - began,
                           "stderr": stderr.words()}), flush=True)
 
 
-def _run(asked: dict, report: str, stderr: surroundings.Heard) -> None:
-    """Become the command. The report lies outside the directory that fails."""
+def _run(asked: dict, report: surroundings.Heard, stderr: surroundings.Heard) -> None:
+    """Become the command."""
     os.chdir(asked["directory"])
     surroundings.enter(asked["around"], stderr)
     sys.argv = ["gpt2", *asked["arguments"]]
@@ -71,8 +69,7 @@ def _run(asked: dict, report: str, stderr: surroundings.Heard) -> None:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        Path(report).write_text(f"{library.calls()} {library.removals()}")
+        os.write(report.writing, f"{library.calls()} {library.removals()}".encode())
         os._exit(status)
 
 

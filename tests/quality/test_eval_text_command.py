@@ -189,7 +189,7 @@ def test_mistakes_are_sentences(arguments: list[str], text: bytes, status: int, 
 def test_a_text_that_is_lost_is_said(gpt2_here: Callable) -> None:
     text = b'{"text":"a b"}\n{"title":"x"}\n{"text":"\xff"}\n'
     said = gpt2_here("eval-text", input=text, check=True).stderr.decode()
-    assert "skipped: 1 records without text" in said and "replaced 1 byte sequences" in said
+    assert "skipped: 1 record without text" in said and "replaced 1 byte sequences" in said
     assert "2 documents are few" in said
 
 

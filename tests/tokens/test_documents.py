@@ -60,7 +60,7 @@ def test_records_of_ours_and_of_others_and_what_is_skipped() -> None:
     assert tally.documents == 2
     assert tally.skipped == {"records without text": 1, "records whose text is no string": 1,
                              "records with empty text": 1, "gpt2.reject records": 1}
-    assert "1 records without text" in tally.sentences()[0]
+    assert "1 record without text" in tally.sentences()[0]
 
 
 def test_what_has_no_text_is_told_apart() -> None:

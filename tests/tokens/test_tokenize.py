@@ -97,7 +97,7 @@ def test_losses_are_told(tmp_path: Path) -> None:
     assert "1 byte sequences that are not UTF-8" in said and f"{tmp_path}/b.txt, byte 0" in said
     with pytest.raises(BadInput, match=r"2 lone surrogates.*--strict"):
         tokenize_documents(paths, io.BytesIO(), TokenizeConfig(strict=True), Silent())
-    assert "1 records with empty text, 1 records without text" in said
+    assert "1 record with empty text, 1 record without text" in said
 
 
 def test_empty_input_is_an_empty_shard_and_a_warning(gpt2) -> None:
@@ -211,7 +211,7 @@ def test_any_number_of_jobs_gives_the_same_bytes(mixed: Path, gpt2) -> None:
     encoder, reader = gpt2_encoder(), ShardReader(io.BytesIO(one.stdout), "x")
     for text, ids in list(zip(texts, reader.documents(), strict=True))[-8:]:
         assert np.array_equal(encoder.encode(text), ids)
-    assert b"1 records without text" in one.stderr and b"c.txt, byte 1200000" in one.stderr
+    assert b"1 record without text" in one.stderr and b"c.txt, byte 1200000" in one.stderr
 
 
 def children_of(process: int) -> list[int]:
