@@ -39,7 +39,7 @@ from gpt2cli.training.noise_scale import (
 )
 from gpt2cli.training.plan import TrainPlan, TrainSummary, open_run
 from gpt2cli.training.ranks import LostRank
-from gpt2cli.training.retention import remove, step_of
+from gpt2cli.training.retention import let_go, remove, step_of
 from gpt2cli.training.run_state import RunState
 from gpt2cli.training.spikes import MOST_ROLLBACKS, MOST_SKIPPED, Spike
 from gpt2cli.training.step import batch_gradient, clip_gradient
@@ -108,6 +108,7 @@ class _Run(RunState):
             val_nll = self._evaluate(config.last_phase)
             path = checkpoint_path(self.plan.directory, self.step) if ended else self.save()
             if self.ranks.leader:
+                let_go(self.plan.directory, self.plan.keep, self.is_regular)  # where a kill cut that short
                 finish(self.plan.directory, {"run": self.record["run"], "step": self.step,
                                              "tokens": self.step * config.batch_tokens}, path)
             return TrainSummary(self.record["run"], self.step, val_nll, False)

@@ -50,7 +50,7 @@ def _to(*arguments: str, output: str, some: int = 3) -> Stage:
 
 NET = ("--work", "web", "--allow-net", "127.0.0.0/8", "--host-gap", "0", "--concurrency", "2")
 TRAIN = Stage(("train", "shards", "--layers", "1", "--embd", "16", "--context", "32", "--batch-tokens", "64", "--steps",
-               "2", "--checkpoint-every", "1", "--eval-every", "1", "--eval-tokens", "64", "--dtype", "fp32", "-o",
+               "3", "--checkpoint-every", "1", "--eval-every", "2", "--eval-tokens", "64", "--dtype", "fp32", "-o",
                "run"), ("run",), ("run",), some=5)
 STAGES = {
     "links": _to("webtext-scrape", "links", "RS_2017-10.zst", output="links.jsonl.zst"),

@@ -128,9 +128,11 @@ def test_a_run_killed_before_its_manifest_is_finished_without_another_evaluation
 ) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     (run / "manifest.json").unlink()
+    shutil.copytree(run / "checkpoints/step-00000003", run / "checkpoints/step-00000001")
+    (run / "checkpoints/step-00000001/manifest.json").unlink()  # a removal that was cut short
     summary = train(plan_of(shard_directory, run, how={"keep": 9}), Silent())
     assert summary.val_nll == records_of(whole, "gpt2.eval")[-1]["nll_nats_per_token"]
-    assert outcome(run) == outcome(whole)
+    assert outcome(run) == outcome(whole) and steps_left(run) == steps_left(whole)
     assert (run / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
 
 
