@@ -30,6 +30,7 @@ KIND, VERSION = "gpt2.detector", 1
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 29
 MAX_TERMS = 1 << 21
+_PIECE = 1 << 20
 _NO_SEAL = b"0" * 64
 _DTYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "U8": np.dtype("u1")}
 
@@ -79,12 +80,10 @@ def decode_detector(stream: BinaryIO, name: str) -> Detector:
     content = stream.read(8 + len(DETECTOR_START))
     if content[8:] != DETECTOR_START:
         raise BadInput(f"{name} is no detector; gpt2 detect train makes one")
-    content += stream.read(MAX_BYTES)
-    if len(content) > MAX_BYTES:
-        raise BadInput(f"{name} is longer than {MAX_BYTES:,} bytes, which no detector is")
     length = int.from_bytes(content[:8], "little")
     if length > MAX_HEADER:
         raise BadInput(f"{name}: its header claims {length:,} bytes, more than a detector has")
+    content += _rest(stream, name)
     check_safetensors(io.BytesIO(content), name, len(content))
     header, data = parse_line(content[8 : 8 + length], f"{name}: its header"), content[8 + length :]
     info = _info(header, name)
@@ -94,6 +93,17 @@ def decode_detector(stream: BinaryIO, name: str) -> Detector:
         return _detector(info, _arrays(header, data))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise BadInput(f"{name}: a field of the detector is missing or has the wrong form") from None
+
+
+def _rest(stream: BinaryIO, name: str) -> bytes:
+    """Read to the end in pieces: one read of MAX_BYTES takes that much memory, however short the file is."""
+    parts, size = [], 0
+    while part := stream.read(_PIECE):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BYTES:
+            raise BadInput(f"{name} is longer than {MAX_BYTES:,} bytes, which no detector is")
+    return b"".join(parts)
 
 
 def verify_detector(stream: BinaryIO, name: str) -> Verdict:

@@ -25,6 +25,7 @@ from gpt2cli.model.quantised_files import KEY, QUANTISED, integer_model, read_qu
 from gpt2cli.records.checkpoint import MANIFEST, read_json, read_manifest, write_json
 from gpt2cli.records.provenance import file_sha256
 from gpt2cli.records.safetensors_layout import read_header
+from gpt2cli.records.utf8_path import utf8_path
 from gpt2cli.sizes import ModelShape
 
 WEIGHTS = "model.safetensors"
@@ -33,6 +34,8 @@ PREFIX = "transformer."
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
           torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}
+_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 _GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
 
 
@@ -173,9 +176,9 @@ def read_config(directory: Path) -> tuple[ModelShape, int]:
     }
     for name, value in wanted.items():
         if config.get(name, value) != value:
-            raise BadInput(f"{path}: {name} is {config[name]!r}; this program computes GPT-2 with {value!r} only")
+            raise BadInput(f"{path}: {name} is {_shown(config[name])}; this program computes GPT-2 with {value!r} only")
     if config.get("activation_function", "gelu_new") not in _GELU_TANH:
-        raise BadInput(f"{path}: activation {config['activation_function']!r} is not GPT-2's tanh GELU")
+        raise BadInput(f"{path}: activation {_shown(config['activation_function'])} is not GPT-2's tanh GELU")
     try:
         n_embd = _number(config, "n_embd", path)
         shape = ModelShape(_number(config, "n_layer", path), _number(config, "n_head", path), n_embd,
@@ -183,7 +186,7 @@ def read_config(directory: Path) -> tuple[ModelShape, int]:
     except UsageFault as error:
         raise BadInput(f"{path}: {error}") from None
     if config.get("n_inner") not in (None, 4 * n_embd):
-        raise BadInput(f"{path}: n_inner is {config['n_inner']!r}; GPT-2's is 4 n_embd = {4 * n_embd}")
+        raise BadInput(f"{path}: n_inner is {_shown(config['n_inner'])}; GPT-2's is 4 n_embd = {4 * n_embd}")
     eot = config.get("eos_token_id", shape.n_vocab - 1)
     if not isinstance(eot, int) or not 0 <= eot < shape.n_vocab:
         eot = shape.n_vocab - 1
@@ -209,7 +212,7 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
     stored = _match_names(header, _expected_sizes(shape, path), path)
     tensors = {}
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with utf8_path(path) as named, safetensors.safe_open(named, framework="pt") as file:
             for name, stored_name in stored.items():
                 tensors[name] = file.get_tensor(stored_name)
     except (safetensors.SafetensorError, OverflowError, TypeError) as error:
@@ -233,8 +236,13 @@ def weights_sha256(directory: Path) -> str:
 def _number(config: dict[str, Any], name: str, path: Path) -> int:
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise BadInput(f"{path}: {name} is {value!r}, not a positive number")
+        raise BadInput(f"{path}: {name} is {_shown(value)}, not a positive number")
     return value
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _expected_sizes(shape: ModelShape, path: Path) -> dict[str, torch.Size]:
@@ -254,10 +262,10 @@ def _match_names(header: dict[str, Any], expected: dict[str, torch.Size], path: 
         if name not in expected:
             raise BadInput(f"{path} holds a tensor that GPT-2 has not: {stored_name[:80]!r}")
         if entry.get("dtype") not in _FLOATS:
-            raise BadInput(f"{path}: {name} is of type {entry.get('dtype')!r}, not a floating-point one")
+            raise BadInput(f"{path}: {name} is of type {_shown(entry.get('dtype'))}, not a floating-point one")
         if entry.get("shape") != list(expected[name]):
             wanted = list(expected[name])
-            raise BadInput(f"{path}: {name} has shape {entry.get('shape')}, config.json asks for {wanted}")
+            raise BadInput(f"{path}: {name} has shape {_shown(entry.get('shape'))}, config.json asks for {wanted}")
         if name in found:
             raise BadInput(f"{path} holds {name} twice, with and without {PREFIX!r}")
         found[name] = stored_name

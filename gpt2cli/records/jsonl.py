@@ -15,7 +15,8 @@ from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema, schema_
 from gpt2cli.records.streams import WINDOW_LOG, display_name, open_input, proves_its_end, read_lines
 
 Record = dict[str, Any]
-MAX_NUMBER_DIGITS = 400
+MAX_NUMBER_DIGITS = 308
+"""Most digits of a whole number: what has as many is still a float, so nothing overflows that computes with it."""
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

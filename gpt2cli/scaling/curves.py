@@ -161,6 +161,8 @@ def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Rec
     name = str(record["run"])
     curve = curves.setdefault(name, Curve(name))
     if kind == "gpt2.run":
+        if isinstance(record["n_params"], bool) or not isinstance(record["n_params"], int | float):
+            raise BadInput(f"run {name[:80]!r}: its n_params is no number")
         curve.n_params = float(record["n_params"])
     elif kind == "gpt2.step":
         curve.steps.append(record)

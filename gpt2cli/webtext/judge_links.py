@@ -70,7 +70,16 @@ def link_of(record: Record) -> Link:
         url = clean_url(url)
     except UrlFault as error:
         raise BadInput(f"a gpt2.link record of {url[:100]!r}: {error}; make them with webtext-scrape links") from None
+    for name in ("url_key", "karma", "subreddit", "created_utc"):
+        if not _is_plain(record[name]):
+            raise BadInput(f"a gpt2.link record of {url[:100]!r} whose {name} is neither a number nor text")
     return Link(url, key, record["karma"], record["subreddit"], record["created_utc"])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value is None or isinstance(value, int | float)
 
 
 def links_of_share(records: Iterable[Record], share: Share) -> Iterator[Link]:

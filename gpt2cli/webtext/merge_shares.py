@@ -56,8 +56,7 @@ def merged_links(paths: Paths, tally: StepTally, reporter: Reporter) -> Iterator
                 raise BadInput(f"{head.name} line {head.number}: a link at position {list(position)} stands behind one "
                                f"at {list(last)}; give every share once, of the same inputs in the same order")
             last = position
-            yield encode_record("gpt2.link", {name: value for name, value in head.record.items()
-                                              if name not in ("schema", "position")})
+            yield _without_position(head)
             after = shares.advance(at)
             if after is None:
                 heapq.heappop(queue)
@@ -154,6 +153,14 @@ class _Shares:
     def close(self) -> None:
         """Close the files."""
         self._stack.close()
+
+
+def _without_position(head: _Head) -> bytes:
+    fields = {name: value for name, value in head.record.items() if name not in ("schema", "position")}
+    try:
+        return encode_record("gpt2.link", fields)
+    except UnicodeEncodeError:
+        raise BadInput(f"{head.name} line {head.number}: a lone surrogate, which no UTF-8 file can hold") from None
 
 
 def _position(head: _Head) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -178,5 +179,7 @@ def _require_text(record: Record, where: str) -> None:
         for value in record.values():
             if isinstance(value, str) and not value.isascii():
                 value.encode()
+            elif isinstance(value, list | dict):
+                json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise BadInput(f"{where}: a lone surrogate, which no UTF-8 file can hold") from None

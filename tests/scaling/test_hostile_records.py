@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpt2cli.errors import Gpt2Error
 from gpt2cli.records.jsonl import encode_record
+from gpt2cli.records.schemas import SCHEMAS
 from gpt2cli.reporter import Silent
 from gpt2cli.scaling.capabilities import panels
 from gpt2cli.scaling.capability_fit import fit_series
@@ -146,3 +147,11 @@ def test_a_saved_fit_whose_resampling_is_nonsense(drawn: dict[str, Any]) -> None
         assert str(error) == "here: the fit's bootstrap is damaged"
     else:
         assert law.name == "chinchilla" and (law.boot is None or law.boot.drawn == record["bootstrap"]["drawn"])
+
+
+@pytest.mark.parametrize("value", [None, "1e6", True, [1]])
+def test_a_run_to_draw_whose_parameters_are_no_number(tmp_path: Path, value: Any) -> None:
+    run = {name: 0 for name in SCHEMAS["gpt2.run"][1]} | {"run": "r", "n_params": value}
+    (tmp_path / "metrics.jsonl").write_bytes(encode_record("gpt2.run", run))
+    with pytest.raises(Gpt2Error, match="run 'r': its n_params is no number"):
+        read_drawable([str(tmp_path / "metrics.jsonl")], Silent())

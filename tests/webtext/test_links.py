@@ -121,3 +121,13 @@ def test_a_truncated_dump_is_an_error(tmp_path: Path, lost: int) -> None:
     path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(lines)[:-lost])
     with pytest.raises(BadInput, match="cut short"):
         list(link_records([path], LinkConfig(), StepTally("links"), Silent()))
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("url_key", "\ud800"), ("karma", [1]), ("subreddit", "a\udfff"), ("created_utc", {"a": "\ud800"}),
+])
+def test_links_to_fetch_carry_numbers_and_text(name: str, value: Any) -> None:
+    link = {"url": "http://a.org/", "url_key": "a.org/", "karma": 1, "subreddit": None, "created_utc": "15"}
+    assert link_of(link).url == "http://a.org/"
+    with pytest.raises(BadInput, match=f"whose {name} is neither a number nor text"):
+        link_of(link | {name: value})

@@ -139,3 +139,11 @@ def test_only_our_errors_escape(tmp_path_factory: pytest.TempPathFactory, files:
         else:
             assert len(found) <= sum(len(records) for records in files)
             assert all("position" not in record for record in found)
+
+
+def test_a_field_that_no_file_can_hold(tmp_path: Path) -> None:
+    """Found by fuzzing: half a surrogate pair in a field that is only passed on."""
+    link = {"url": "http://a.org/", "url_key": "a.org/", "karma": 1, "subreddit": "x", "created_utc": ["\ud800"]}
+    (tmp_path / "x.jsonl").write_text(json.dumps({"schema": "gpt2.link/1", **link, "position": [1, 1]}) + "\n")
+    with pytest.raises(BadInput, match=r"x.jsonl line 1: a lone surrogate"):
+        list(merged_links([tmp_path / "x.jsonl"], StepTally("merge"), Silent()))
