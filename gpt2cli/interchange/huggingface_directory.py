@@ -18,6 +18,7 @@ from gpt2cli.model.quantised_files import QUANTISED
 from gpt2cli.model.weights import CONFIG, WEIGHTS, read_config, read_weights
 from gpt2cli.records.checkpoint import read_json
 from gpt2cli.records.safetensors_layout import check_safetensors, read_header
+from gpt2cli.records.utf8_path import utf8_path
 from gpt2cli.tokens.of_model import TOKENIZER_FILES
 from gpt2cli.tokens.tokenizer_directory import read_tokenizer_directory
 
@@ -86,7 +87,7 @@ def _state(path: Path, allow_pickle: bool) -> dict[str, Any]:
         check_safetensors(stream, str(path), path.stat().st_size)
     tensors: dict[str, Tensor] = {}
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with utf8_path(path) as named, safetensors.safe_open(named, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118
                 tensors[key] = file.get_tensor(key)
     except (safetensors.SafetensorError, OverflowError, TypeError) as error:

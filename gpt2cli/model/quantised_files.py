@@ -19,6 +19,7 @@ from gpt2cli.model.quantised import SCHEMA, Quantisation, as_config, layout
 from gpt2cli.records.checkpoint import read_json
 from gpt2cli.records.safetensors_layout import read_header
 from gpt2cli.records.schemas import refuse_newer
+from gpt2cli.records.utf8_path import utf8_path
 from gpt2cli.sizes import ModelShape
 
 QUANTISED = "quantised.safetensors"
@@ -66,7 +67,7 @@ def read_quantised(path: Path, shape: ModelShape, form: Quantisation) -> dict[st
     if missing or not expected:
         raise BadInput(f"{path} lacks {missing[0] if missing else 'tensors for the layers that config.json asks for'}")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with utf8_path(path) as named, safetensors.safe_open(named, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in expected}
     except (safetensors.SafetensorError, OverflowError, TypeError) as error:
         raise BadInput(f"{path} is no sound safetensors file: {error}") from None

@@ -150,22 +150,25 @@ def write_parquet(directory: Path, split: str, header: ShardHeader, frames: Iter
     split = SPLIT_NAMES.get(split, split)
     parts: list[Path] = []
     writer, held = None, 0
-    for tokens, ends in _row_groups(frames, header.eot, min(shard_tokens, _GROUP_TOKENS)):
-        if writer is None:
-            parts.append(directory / f"{split}-{len(parts):05d}.part")
-            writer = arrow.parquet.ParquetWriter(parts[-1], schema, compression="zstd", write_statistics=False)
-        offsets = np.concatenate([[0], ends]).astype(np.int32)
-        rows = arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(tokens.astype(np.int32)))
-        writer.write_table(arrow.Table.from_arrays([rows], schema=schema))
-        held += len(tokens)
-        if held >= shard_tokens:
+    with contextlib.ExitStack() as stack:  # of the open file: arrow takes no names that are not UTF-8
+        for tokens, ends in _row_groups(frames, header.eot, min(shard_tokens, _GROUP_TOKENS)):
+            if writer is None:
+                parts.append(directory / f"{split}-{len(parts):05d}.part")
+                file = stack.enter_context(open(parts[-1], "wb"))
+                writer = arrow.parquet.ParquetWriter(file, schema, compression="zstd", write_statistics=False)
+            offsets = np.concatenate([[0], ends]).astype(np.int32)
+            rows = arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(tokens.astype(np.int32)))
+            writer.write_table(arrow.Table.from_arrays([rows], schema=schema))
+            held += len(tokens)
+            if held >= shard_tokens:
+                writer.close()
+                stack.close()
+                writer, held = None, 0
+        if not parts:
+            parts.append(directory / f"{split}-00000.part")
+            writer = arrow.parquet.ParquetWriter(stack.enter_context(open(parts[0], "wb")), schema)
+        if writer is not None:
             writer.close()
-            writer, held = None, 0
-    if not parts:
-        parts.append(directory / f"{split}-00000.part")
-        writer = arrow.parquet.ParquetWriter(parts[0], schema)
-    if writer is not None:
-        writer.close()
     names = [f"{split}-{number:05d}-of-{len(parts):05d}.parquet" for number in range(len(parts))]
     for part, name in zip(parts, names, strict=True):
         part.rename(directory / name)

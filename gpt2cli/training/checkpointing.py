@@ -28,6 +28,7 @@ from gpt2cli.records.checkpoint import (
     write_manifest,
 )
 from gpt2cli.records.run_directory import CHECKPOINTS
+from gpt2cli.records.utf8_path import utf8_path
 from gpt2cli.tokens.huggingface import write_tokenizer_files
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.config import TrainConfig
@@ -114,7 +115,8 @@ def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
     optimizer.take_weights(read_weights(path / "model.safetensors", model.shape).items())
     try:
         updates = position.step if position.updates is None else position.updates
-        optimizer.restore(load_file(path / OPTIMIZER), updates)
+        with utf8_path(path / OPTIMIZER) as named:
+            optimizer.restore(load_file(named), updates)
     except (KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path / OPTIMIZER} does not hold this model's optimizer state: {error}") from None
     return position

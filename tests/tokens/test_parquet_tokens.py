@@ -85,7 +85,7 @@ def test_text_gives_the_shard_that_bpe_tokenize_makes(tmp_path: Path, kind: str)
     (tmp_path / "x.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     tokenize_documents([str(tmp_path / "x.jsonl")], plain, TokenizeConfig(), Silent())
     assert stream.getvalue() == plain.getvalue()
-    assert reporter.warnings == ["skipped: 1 rows with empty text, 1 rows without text"]
+    assert reporter.warnings == ["skipped: 1 row with empty text, 1 row without text"]
 
 
 def test_text_that_is_no_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
