@@ -19,7 +19,7 @@ import gpt2cli
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import say
 from gpt2cli.cli.stdout import open_stdout
-from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, os_sentence
+from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, is_out_of_memory, os_sentence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "webtext-scrape": ("corpus", "webtext_scrape", "Reddit links to clean, de-duplicated documents."),
@@ -154,7 +154,7 @@ def _explain(name: str, error: Exception) -> int:
         if error.ctx and getattr(error.ctx.command, "silent", False):
             return 2
         path = error.ctx.command_path if error.ctx else name
-        message = " ".join(error.format_message().split())
+        message = error.format_message().replace("\n\t", " ")  # click's lists of choices
         hint = "" if message.endswith("?") or "--help" in message else f" (see {path} --help)"
         say(f"{path}: {message.removesuffix('.')}{hint}")
         return 2
@@ -166,7 +166,7 @@ def _explain(name: str, error: Exception) -> int:
     if isinstance(error, OSError):
         say(f"{name}: {os_sentence(error)}")
         return 74
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         say(f"{name}: out of memory; a smaller --micro-batch, --size or input needs less")
         return 1
     traceback.print_exc()
