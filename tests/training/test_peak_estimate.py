@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_process import gpt2_here  # noqa: F401  (a fixture)
 from runs_here import config_of
 
 from gpt2cli.training.peak_estimate import peak_memory
@@ -26,11 +27,11 @@ LARGE = ("--layers", 8, "--embd", 128, "--context", 512, "--steps", 2, "--eval-t
     ("--batch-tokens", 512, "--weights", "bf16", "--moments", "bf16", "--layers", 3, "--embd", 1024),
 ], ids=["activations", "two micro-batches", "parameters", "computed again", "narrow"])
 def test_the_foretold_peak_is_within_15_per_cent_of_the_measured_one(
-    gpt2: Run, shard_directory: Path, tmp_path: Path, options: tuple[object, ...]
+    gpt2: Run, gpt2_here: Run, shard_directory: Path, tmp_path: Path, options: tuple[object, ...]  # noqa: F811
 ) -> None:
     run = tmp_path / "run"
     command = ("train", shard_directory, *LARGE, *options, "-o", run)
-    said = gpt2(*command, "--dry-run", check=True).stdout.decode()
+    said = gpt2_here(*command, "--dry-run", check=True).stdout.decode()
     found = re.search(r"^memory +about ([\d.]+) GiB at the peak", said, re.MULTILINE)
     assert found is not None, said
     gpt2(*command, check=True)
