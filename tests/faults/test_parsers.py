@@ -1,4 +1,4 @@
-"""Whatever the bytes, a parser gives what it promises or one Gpt2Error of one line; the table is fuzz_targets.py.
+"""Whatever the bytes, a parser gives what it promises or a Gpt2Error of one sentence; the table is fuzz_targets.py.
 
 Some files for each; `make test-faults` tries 500, and `make fuzz` goes on for as long as it is told to.
 """
