@@ -102,6 +102,10 @@ class RunState:
         self, among: Callable[[Path], bool], model: GPT2, optimizer: AdamW
     ) -> tuple[Position | None, int]:
         position = load_checkpoint(self.plan.directory, model, optimizer, self.reporter.warn, among)
+        if position and position.run != self.record["run"]:
+            raise BadInput(f"{self.plan.directory} is damaged: run.json names the run {self.record['run']!r}, its "
+                           f"checkpoint of step {position.step} {position.run!r}; restore run.json, or --force starts "
+                           "anew")
         position = position or self._begin(model, optimizer)
         return position, position.step if position else 0
 

@@ -7,13 +7,18 @@ own (tests/records/test_shard_set_damage.py), so have a crawl's state and the de
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults.file_damage import Damage, places
+from faults.released_formats import RELEASED
+from in_process import gpt2_here as gpt2_here
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.checkpoint import newest_verified, resolve_model
@@ -26,6 +31,7 @@ from gpt2cli.webtext.warc_files import WarcFiles
 from gpt2cli.webtext.warc_reader import read_warc, record_at
 
 PAGES = 12
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 def refuse(text: str) -> None:
@@ -49,6 +55,24 @@ def test_every_file_of_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
     for damage in (to_train, to_use):
         print(damage.told("checkpoint"))
         assert damage.missed == [] and damage.unnamed == [] and damage.harmless <= 1
+
+
+def test_a_run_that_is_under_another_name_is_not_gone_on_with(gpt2_here: Run, tmp_path: Path) -> None:
+    """All else of run.json is compared with what is asked for; its name is what the checkpoint says it is."""
+    run = shutil.copytree(RELEASED / "gpt2.checkpoint-1", tmp_path / "run")
+    (run / "manifest.json").unlink()
+    record = (run / "run.json").read_bytes()
+    name = json.loads(record)["run"]
+    how = ("train", RELEASED / "gpt2.shards-1", "--layers", 1, "--embd", 8, "--heads", 1, "--context", 16,
+           "--batch-tokens", 64, "--checkpoint-every", 4, "--eval-every", 2, "--eval-tokens", 64, "--layers-every", 2,
+           "--noise-every", 2, "--dtype", "fp32", "--compile", "off", "--steps", 4, "-o", run)
+    (run / "run.json").write_bytes(record.replace(name.encode(), f"m{name[1:]}".encode()))
+    before = (run / "metrics.jsonl").read_bytes()
+    done = gpt2_here(*how)
+    assert done.returncode == 65 and f"run.json names the run 'm{name[1:]}'".encode() in done.stderr, done.stderr
+    assert (run / "metrics.jsonl").read_bytes() == before
+    (run / "run.json").write_bytes(record)
+    gpt2_here(*how, check=True)
 
 
 def test_a_vocabulary_of_ours(vocabulary_file: Path, tmp_path: Path) -> None:
