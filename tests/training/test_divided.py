@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,8 @@ SLOW = pytest.mark.slow
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, shard_directory: Path) -> Path:
     """The run of one process."""
+    for module in ("fsdp", "pipelining"):  # ranks are forks, which would import it each by themselves
+        importlib.import_module(f"torch.distributed.{module}")
     run = tmp_path_factory.mktemp("alone") / "run"
     trained(1, shard_directory, run, *OPTIONS, "--micro-batch", 4)
     return run
