@@ -88,27 +88,38 @@ class AppendLog:
 
     def cut(self, length: int) -> None:
         """Keep the first `length` bytes; BadInput when there are fewer."""
-        self._file.flush()
-        have = self._file.seek(0, os.SEEK_END)
-        if have < length:
-            raise BadInput(f"{self._path} has {have} bytes, its checkpoint was written after {length}; it was cut "
-                           "since")
-        self._file.truncate(length)
-        self._file.seek(length)
+        with self._named():
+            self._file.flush()
+            have = self._file.seek(0, os.SEEK_END)
+            if have < length:
+                raise BadInput(f"{self._path} has {have} bytes, its checkpoint was written after {length}; it was cut "
+                               "since")
+            os.ftruncate(self._file.fileno(), length)  # file.truncate() is not tried again after a signal
+            self._file.seek(length)
 
     def write(self, kind: str, fields: Record) -> None:
         """Append one record."""
         line = encode_record(kind, fields)
-        self._file.write(line)
-        self._file.flush()
+        with self._named():
+            self._file.write(line)
+            self._file.flush()
         if self._copy is not None:
             self._copy(line)
 
     def sync(self) -> int:
         """Bring all lines to disk and return the length in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with self._named():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def close(self) -> None:
         """Close the file."""

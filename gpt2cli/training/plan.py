@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from gpt2cli.records.jsonl import Record
-from gpt2cli.records.run_directory import CHECKPOINTS, METRICS, PERF, is_finished, is_run, locked
+from gpt2cli.records.run_directory import CHECKPOINTS, METRICS, PERF, RUN, is_finished, is_run, locked
 from gpt2cli.records.shard_set import ShardSet
+from gpt2cli.records.temporaries import sweep_all
 from gpt2cli.reporter import Reporter
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.branch import Branch
@@ -61,6 +62,7 @@ def open_run(plan: TrainPlan, held: contextlib.ExitStack, reporter: Reporter) ->
     """
     plan.directory.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(plan.directory))
+    sweep_all(plan.directory)  # a run may have been killed while it wrote its very first file
     recompute = bool(plan.recompute)
     if plan.force or not is_finished(plan.directory):
         recompute = choose_recompute(plan.config, plan.shards, plan.device, plan.ranks, plan.recompute, reporter)
@@ -73,6 +75,7 @@ def open_run(plan: TrainPlan, held: contextlib.ExitStack, reporter: Reporter) ->
 
 
 def _clear(directory: Path) -> None:
-    for name in ("manifest.json", "run.json", METRICS, PERF):
-        (directory / name).unlink(missing_ok=True)
+    (directory / "manifest.json").unlink(missing_ok=True)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+    for name in (METRICS, PERF, RUN):  # last what makes it a run, so that whoever is killed here can clear the rest
+        (directory / name).unlink(missing_ok=True)

@@ -136,6 +136,37 @@ def test_a_run_killed_before_its_manifest_is_finished_without_another_evaluation
     assert (run / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
 
 
+def test_a_run_killed_while_its_first_file_is_written_begins_again(
+    shard_directory: Path, whole: Path, tmp_path: Path
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / f".run.json.tmp-{dead.pid}").write_bytes(b"{")
+    train(plan_of(shard_directory, run), Silent())
+    assert outcome(run) == outcome(whole) and not list(run.glob(".*"))
+
+
+@pytest.mark.parametrize("removals", range(0, 14, 3))
+def test_clearing_a_run_that_was_cut_short_can_be_done_again(
+    shard_directory: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    run, real, left = Path(shutil.copytree(whole, tmp_path / "run")), os.unlink, [removals]
+
+    def killed(path: Any, **named: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        real(path, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "unlink", killed)
+        train(plan_of(shard_directory, run, how={"force": True}), Silent())
+    train(plan_of(shard_directory, run, how={"force": True}), Silent())
+    assert outcome(run) == outcome(whole)
+
+
 def test_what_a_kill_left_of_an_interruptions_checkpoint_is_swept(shard_directory: Path, unfinished: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
