@@ -38,9 +38,9 @@ def refuse(text: str) -> None:
     raise BadInput(text)
 
 
-def test_every_file_of_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+def test_every_file_of_a_checkpoint(tmp_path: Path) -> None:
     """As training looks at it before it goes on, and, but for training's own files, as everything else does."""
-    run = shutil.copytree(tiny_run, tmp_path / "run")
+    run = shutil.copytree(RELEASED / "gpt2.checkpoint-1", tmp_path / "run")
     checkpoint = sorted((run / "checkpoints").iterdir())[-1]
     to_train = Damage(lambda: newest_verified(run, refuse, weights_only=False))
     to_use = Damage(lambda: resolve_model(str(checkpoint), refuse))

@@ -48,7 +48,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NEEDS = {"small network": [needs_small_network()], "native bf16": [needs_native_kernels()],
          "native bf16 weights": [needs_native_kernels()]}
-ORDINARY = ("small network", "bf16 weights")
+ORDINARY = ("small network",)
 """Ways whose whole runs are trained in every run of the tests; the others are left to make test-faults."""
 
 
