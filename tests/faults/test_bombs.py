@@ -48,6 +48,9 @@ SAID = {
     "a table of OpenAI's of 2^60 bytes": "is damaged",
     "curves of 20,000 runs": "a picture of 1[0-9][0-9] lines, [78][0-9] columns",
 }
+SLOW = {"a line of 1 GiB in bzip2", "a line of 1 GiB in xz", "a hundred thousand tensors",
+        "a vocabulary of a million tokens", "curves of 20,000 runs"}
+"""Those that only `make test-faults` tries."""
 MOST_KIB = {"a vocabulary of a million tokens": 400 << 10}
 
 
@@ -59,7 +62,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path: Path) -> None:
                           capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found = {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
-    assert found.keys() == SAID.keys()
+    assert found.keys() == SAID.keys() - (set() if os.environ.get("FAULTS") == "all" else SLOW)
     wrong = [record for name, record in found.items()
              if not re.search(SAID[name], record["said"]) or len(record["said"]) > 600
              or record["peak_kib"] > MOST_KIB.get(name, 160 << 10)]

@@ -15,7 +15,7 @@ from faults.hostile_edits import edited
 from hypothesis import HealthCheck, given, settings
 from tiny_models import one_thread
 
-EXAMPLES = 500 if os.environ.get("FAULTS") == "all" else 12
+EXAMPLES = 500 if os.environ.get("FAULTS") == "all" else 6
 
 
 @pytest.fixture(scope="module")
