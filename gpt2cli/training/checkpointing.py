@@ -141,6 +141,10 @@ def restore_everywhere(
 
 def _read_position(path: Path) -> Position:
     try:
-        return Position(**read_json(path))
+        position = Position(**read_json(path))
     except TypeError as error:
-        raise BadInput(f"{path} does not describe a position: {error}") from None
+        raise BadInput(f"{path} does not describe a position: {str(error)[:200]}") from None
+    counts = (position.step, position.tokens, position.metrics_bytes, position.batches_left_out, position.updates or 0)
+    if not all(type(count) is int and 0 <= count < 1 << 63 for count in counts):
+        raise BadInput(f"{path} does not describe a position: a count in it is none")
+    return position
