@@ -28,19 +28,18 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD and
 
 
 def kill_often(trial: Trial, faults: Faults, kills: int, seed: str, at_once: int) -> list[str]:
-    """Kill a stage at moments drawn evenly from its time, up to `at_once` times before it is left to end.
+    """Kill a stage at moments drawn evenly from its time, or from one part in `at_once` of it, again and again.
 
-    Return what did not hold, as sentences.
+    After twice `at_once` kills at most it is left to end. Return what did not hold, as sentences.
     """
     draw, left, wrong = random.Random(seed), kills, []
     longest = trial.over_old["seconds"] / at_once
     while left > 0:
-        work, ended = trial.begin(), False
+        work = trial.begin()
         for _ in range(min(left, 2 * at_once)):
             moment = draw.uniform(0, longest)
             done = faults.run(trial.stage, work, kill_after_s=moment)
-            ended = done["status"] != -signal.SIGKILL
-            if ended:
+            if done["status"] != -signal.SIGKILL:
                 if done["status"] != 0:
                     wrong.append(f"ended with {done['status']}: {done['stderr'][-300:]}")
                 longest *= 0.9  # it is faster now than when it was measured
