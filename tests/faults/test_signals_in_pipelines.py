@@ -45,7 +45,7 @@ def test_a_signal_at_any_change_of_a_file(name: str, faults: Faults, inputs: Pat
             assert [*trial.wrong_now(work, False), *trial.wrong_again(work)] == [], case
 
 
-@pytest.mark.parametrize("name", some_of(STAGES, 1, "twice"))
+@pytest.mark.parametrize("name", some_of(STAGES, 1, "second"))
 def test_a_second_signal_stops_at_once(name: str, faults: Faults, inputs: Path, tmp_path: Path) -> None:
     stage, rng = STAGES[name], random.Random(name)
     trial = Trial(stage, faults, inputs, tmp_path)
@@ -77,7 +77,7 @@ def test_a_reader_that_is_gone_from_the_start(faults: Faults, work: Path) -> Non
     assert whole["statuses"] == [0] * len(CHAIN), whole["stderr"]
     right = digests(work, ["chained"])
     assert right
-    for length in range(1, len(CHAIN)) if WHOLE else random.Random(0).sample(range(1, len(CHAIN)), 2):
+    for length in range(1, len(CHAIN)) if WHOLE else random.Random(0).sample(range(1, len(CHAIN)), 1):
         done = faults.pipeline(CHAIN[:length], work, 0)
         assert_quiet_ends(done)
         assert done["statuses"][-1] == -signal.SIGPIPE, done
