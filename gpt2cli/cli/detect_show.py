@@ -67,8 +67,6 @@ def show(
 
     if html == "-":
         raise UsageFault("--html writes a file; name it")
-    if html is not None and html == output:
-        raise UsageFault(f"--html and -o both name {html}; they are different things")
     config = RankConfig(ModelChoice(model, device, dtype, threads), files, given["form"], given["split"],
                         given["context"], given["stride"], given["batch"], given["top"], max_tokens)
     to_stream = as_json or output != "-" or html is None

@@ -82,7 +82,7 @@ def test_a_shard_sets_split_is_shown(gpt2_here: Callable, tiny_run: Path, shard_
 
 @pytest.mark.parametrize(("arguments", "data", "status", "words"), [
     (("--html", "-"), b"x", 2, b"--html writes a file"),
-    (("--html", "p", "-o", "p"), b"x", 2, b"both name p"),
+    (("--html", "p", "-o", "p"), b"x", 2, b"p is given for two outputs"),
     (("--html", "no/such/place.html"), b"x", 2, b"does not exist; make it first"),
     (("--top", "0"), b"x", 2, b"--top"),
     (("--max-tokens", "none"), b"x", 2, b"no count"),
