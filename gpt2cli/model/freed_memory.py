@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -29,6 +30,11 @@ def freed_memory_returned() -> contextlib.AbstractContextManager[None]:
     keep them from going back. A threshold that is set stays.
     """
     return _with(_RETURNED)
+
+
+def address_space_is_limited() -> bool:
+    """Whether this process has a limit (ulimit -v), under which all but the allocator lacks what it keeps."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def give_back_freed_memory() -> None:

@@ -22,7 +22,7 @@ from gpt2cli.errors import (
     allocations_told,
     os_sentence,
 )
-from gpt2cli.model.freed_memory import freed_memory_kept, freed_memory_returned
+from gpt2cli.model.freed_memory import address_space_is_limited, freed_memory_kept, freed_memory_returned
 from gpt2cli.records.checkpoint import checkpoints_of
 from gpt2cli.records.run_directory import finish
 from gpt2cli.reporter import Reporter
@@ -62,7 +62,7 @@ def train(plan: TrainPlan, reporter: Reporter) -> TrainSummary:
             found = open_run(plan, held, reporter) if ranks.leader else None
         record, finished, recompute = ranks.from_leader(found)
         plan = replace(plan, recompute=recompute)
-        sparing = recompute or plan.config.weights == "bf16"
+        sparing = recompute or plan.config.weights == "bf16" or address_space_is_limited()
         held.enter_context(freed_memory_returned() if sparing else freed_memory_kept())
         with ranks.together():
             if record["data_sha256"] != plan.shards.data_sha256:
