@@ -1,4 +1,4 @@
-"""The configuration in a run.json, which anybody may have written: every known field is of its type, or it is refused."""
+"""The configuration in a run.json, which anybody may have written: every known field is of its type, or refused."""
 
 from __future__ import annotations
 
