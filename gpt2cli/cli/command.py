@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from gpt2cli.cli import signals
 from gpt2cli.cli.console import Console, Follower, follows
 from gpt2cli.cli.output_checks import check_outputs
 from gpt2cli.errors import UsageFault
@@ -50,7 +51,7 @@ class Gpt2Command(click.Command):
         if ctx.meta.get("gpt2.verbose"):
             for line in _settings(ctx):
                 console.note(line)
-        if not self.silent:
+        if not (self._many_ranks and signals.launched_with_others()):  # who refuses alone leaves the others waiting
             check_outputs(ctx)
         try:
             return super().invoke(ctx)

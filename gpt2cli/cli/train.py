@@ -22,6 +22,7 @@ from gpt2cli.cli.options import (
     seed_option,
     threads_option,
 )
+from gpt2cli.cli.output_checks import check_outputs
 from gpt2cli.errors import StdoutGone
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def command(
         branch = config = initial = None
         use_threads(threads)
         with ranks.together():
+            if ranks.leader and ranks.world > 1:
+                check_outputs(click.get_current_context())
             ranks = divided(ranks, parallel)
             shard_set = load_shard_set(shards)
             own_device = ranks.device(choose_device(device))
