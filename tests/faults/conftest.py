@@ -23,3 +23,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, artefacts: Path) -> Iterato
     """A directory with what the stages read, while the site that its links lead to answers."""
     with serving(address="0.0.0.0") as site:
         yield make_inputs(tmp_path_factory.mktemp("inputs"), artefacts, site)
+
+
+@pytest.fixture
+def work(inputs: Path, tmp_path: Path) -> Path:
+    """A directory with all that the stages read."""
+    place = tmp_path / "place" / "work"
+    (place / "tmp").mkdir(parents=True)
+    for path in inputs.iterdir():
+        (place / path.name).symlink_to(path)
+    return place

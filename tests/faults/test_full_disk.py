@@ -37,16 +37,6 @@ def tells(said: str, words: str) -> bool:
     return any(reason in said for reason in (words, NUMPY_WORDS, *SQLITE_WORDS))
 
 
-@pytest.fixture
-def work(inputs: Path, tmp_path: Path) -> Path:
-    """A directory with all that the stages read."""
-    place = tmp_path / "place" / "work"
-    (place / "tmp").mkdir(parents=True)
-    for path in inputs.iterdir():
-        (place / path.name).symlink_to(path)
-    return place
-
-
 @pytest.mark.parametrize("name", some_of(TO_STDOUT, 6, "full"))
 def test_a_full_standard_output(name: str, faults: Faults, work: Path) -> None:
     done = faults.run(Stage(TO_STDOUT[name], ()), work, stdout="/dev/full")

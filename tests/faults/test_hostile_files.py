@@ -15,22 +15,11 @@ from pathlib import Path
 import pytest
 from conftest import TINY_MODEL
 from faults.hostile_edits import edited
+from faults.stages import ITEMS, TASK
 from hypothesis import HealthCheck, given, settings
 from in_process import gpt2_here as gpt2_here
 
 EXAMPLES = 500 if os.environ.get("FAULTS") == "all" else 25
-TASK = """task: colours
-dataset_path: json
-dataset_kwargs: {data_files: items.jsonl}
-test_split: train
-output_type: multiple_choice
-doc_to_text: "The {{thing}} is"
-doc_to_target: "{{answer}}"
-doc_to_choice: [red, blue]
-metric_list:
-  - metric: acc
-"""
-ITEMS = '{"thing": "sky", "answer": "blue"}\n{"thing": "rose", "answer": "red"}\n'
 READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "verify shard": ("x.tok.zst", ("verify", "x.tok.zst")),
     "verify records": ("docs.jsonl.zst", ("verify", "docs.jsonl.zst")),

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from faults.file_damage import WHOLE
 from faults.released_formats import RELEASED
+from faults.stages import TASK
 from in_process import gpt2_here as gpt2_here
 from in_process import plain_environment
 
@@ -42,17 +43,6 @@ INPUTS: dict[str, list[object]] = {
     "results": [{"schema": "gpt2.item/1", "task": f"t{ENDS}", "item": number, "type": "multiple_choice",
                  "metrics": {"acc": number % 2}} for number in range(4)],
 }
-TASK = """task: colours
-dataset_path: json
-dataset_kwargs: {data_files: items.jsonl}
-test_split: train
-output_type: multiple_choice
-doc_to_text: "The {{thing}} is"
-doc_to_target: "{{answer}}"
-doc_to_choice: [red, blue]
-metric_list:
-  - metric: acc
-"""
 MAP = ("--map", "n=n,d=d,loss=loss,run=run")
 COMMANDS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "bpe-tokenize": ("docs", ("bpe-tokenize", "docs.jsonl", "-f", "-o", "out"), "4 documents"),

@@ -56,16 +56,6 @@ def test_a_second_signal_stops_at_once(name: str, faults: Faults, inputs: Path, 
         assert [*trial.wrong_now(work, True), *trial.wrong_again(work)] == [], (number, call)
 
 
-@pytest.fixture
-def work(inputs: Path, tmp_path: Path) -> Path:
-    """A directory with all that the stages read."""
-    place = tmp_path / "place" / "work"
-    place.mkdir(parents=True)
-    for path in inputs.iterdir():
-        (place / path.name).symlink_to(path)
-    return place
-
-
 def assert_quiet_ends(done: dict) -> None:
     words = "".join(done["stderr"])
     assert set(done["statuses"]) <= {0, -signal.SIGPIPE}, done

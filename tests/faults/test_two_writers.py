@@ -55,8 +55,7 @@ def test_the_second_writer_of_an_output(name: str, faults: Faults, inputs: Path,
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_the_second_in_a_directory_of_work(name: str, faults: Faults, inputs: Path, tmp_path: Path) -> None:
-    work = begin(inputs, tmp_path)
+def test_the_second_in_a_directory_of_work(name: str, faults: Faults, work: Path) -> None:
     lock = work / LOCKS[name]
     lock.parent.mkdir(parents=True)
     if name == "dedup":
@@ -70,16 +69,7 @@ def test_the_second_in_a_directory_of_work(name: str, faults: Faults, inputs: Pa
     assert faults.run(stage, work)["status"] == 0
 
 
-def test_two_names_of_one_file_are_one_output(faults: Faults, inputs: Path, tmp_path: Path) -> None:
-    work = begin(inputs, tmp_path)
+def test_two_names_of_one_file_are_one_output(faults: Faults, work: Path) -> None:
     arguments = ("webtext-scrape", "filter", "docs.jsonl.zst", "-o", "kept.jsonl", "--rejects", "./kept.jsonl")
     done = faults.run(Stage(arguments, ()), work)
     assert (done["status"], "./kept.jsonl is given for two outputs" in done["stderr"]) == (2, True), done
-
-
-def begin(inputs: Path, tmp_path: Path) -> Path:
-    work = tmp_path / "place" / "work"
-    (work / "tmp").mkdir(parents=True)
-    for path in inputs.iterdir():
-        (work / path.name).symlink_to(path)
-    return work

@@ -22,9 +22,9 @@ with lock_file(Path({path!r})) as holder:
     assert holder is None
     worker = os.fork()
     if worker == 0:
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(worker, flush=True)
     sys.stdin.read()
 """
 OWNER = """

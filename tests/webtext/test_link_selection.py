@@ -157,7 +157,7 @@ def test_links_of_several_months_merge_to_what_one_run_gives(tmp_path: Path, sum
 
 
 def test_malformed_lines_are_told_with_their_places(tmp_path: Path) -> None:
-    path = write(tmp_path / "RS", [post("http://e.com/"), *[b"{broken"] * 8, b'{"schema":"gpt2.link/9"}'])
+    path = write(tmp_path / "RS", [post("http://e.com/"), *[b"{broken"] * 8, b'{"schema":"gpt2.page/1"}'])
     reporter = Silent()
     list(link_records([path], LinkConfig(), StepTally("links"), reporter))
     assert len(reporter.warnings) == 6
