@@ -22,9 +22,10 @@ _END = b'{"schema":"gpt2.end/'
 def input_lines(path: str | os.PathLike[str], reporter: Reporter) -> Iterator[bytes]:
     """Yield the lines of a file or stdin (`-`), zstd or plain, but for end records, which become blank lines.
 
-    An end record that is missing on stdin, or doesn't match the lines before it, is a warning.
+    An end record that is missing on stdin, or doesn't match the lines before it, is a warning; so is nothing at all.
     """
     name = display_name(path)
+    number = 0
     ended, ours, digest = False, False, EndDigest()
     with open_input(path) as stream:
         expected = str(path) == "-" and not proves_its_end(stream)
@@ -38,6 +39,8 @@ def input_lines(path: str | os.PathLike[str], reporter: Reporter) -> Iterator[by
                 ours = ours or line.startswith(_OURS)
                 digest.add(line + b"\n")
             yield line
+    if expected and not number:
+        reporter.warn(f"{name} is empty, without so much as an end record: what writes it may have failed")
     if expected and ours and not ended:
         reporter.warn(f"{name} has no end record: it may have been cut short")
 

@@ -24,6 +24,7 @@ OUTPUTS = ("docs.jsonl", "my.vocab", "x.tok.zst", "shards", "run", "eval.jsonl",
 PIPELINE = """
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
 all: eval.jsonl sample.jsonl fit.jsonl
 links.jsonl: RS.zst
 \tgpt2 webtext-scrape links RS.zst -f -o links.jsonl

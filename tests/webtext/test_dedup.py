@@ -242,6 +242,8 @@ def test_the_command(gpt2_here: Callable[..., Any], tmp_path: Path) -> None:
     assert again.stdout == piped and b"no end record" not in again.stderr
     cut = gpt2_here("webtext-scrape", "dedup", input=data, check=True)
     assert b"no end record" in cut.stderr
+    nothing = gpt2_here("webtext-scrape", "dedup", check=True)
+    assert b"standard input is empty" in nothing.stderr
     fewer = gpt2_here("webtext-scrape", "dedup", "--similarity", ".95", input=data, check=True).stdout
     assert len(fewer) > len(piped)
     assert dataclasses.replace(DEDUP_PROFILES["openwebtext"], similarity=0.95).values == 128
