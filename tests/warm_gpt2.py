@@ -40,3 +40,4 @@ def warm_bash(bash: Callable[..., Completed], tmp_path_factory: pytest.TempPathF
                 return bash(script, cwd, PATH=path, WARM_SERVER=address, **keywords)
 
             yield run
+            server.terminate()  # a fork of this process may hold the other end of its standard input

@@ -145,6 +145,8 @@ class _Shares:
             for field in SCHEMAS[parsed[0]][1]:
                 if field not in record:
                     raise BadInput(f"{where}: a {parsed[0]} record without {field}")
+            if not isinstance(record.get("url"), str | None):
+                raise BadInput(f"{where}: its url is no text")
             self._kind = parsed[0]
             self._tally.read += 1
             return _Head(name, number, line, record, lines)

@@ -81,18 +81,22 @@ def test_without_force_a_file_made_meanwhile_stays(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    with atomic_file(tmp_path / "out"):
-        child = os.fork()
-        if child == 0:
-            os.close(writing)
-            os.read(reading, 1)
-            os._exit(0)
-    os.rename(tmp_path / "out", tmp_path / ".out.tmp-1")  # as a writer leaves it that is killed just before the rename
-    write_atomic(tmp_path / "out", b"")
-    os.close(writing)
-    os.waitpid(child, 0)
-    os.close(reading)
+    script = """
+import os, sys
+from pathlib import Path
+from gpt2cli.records.atomic import atomic_file
+with atomic_file(Path(sys.argv[1])):
+    if os.fork() == 0:
+        print("begun", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out")], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        process.wait()
+        os.rename(tmp_path / "out", tmp_path / ".out.tmp-1")  # as a writer leaves it that is killed before the rename
+        write_atomic(tmp_path / "out", b"")
     assert names(tmp_path) == ["out"]
 
 

@@ -147,3 +147,10 @@ def test_a_field_that_no_file_can_hold(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(json.dumps({"schema": "gpt2.link/1", **link, "position": [1, 1]}) + "\n")
     with pytest.raises(BadInput, match=r"x.jsonl line 1: a lone surrogate"):
         list(merged_links([tmp_path / "x.jsonl"], StepTally("merge"), Silent()))
+
+
+def test_a_url_that_is_no_text(tmp_path: Path) -> None:
+    page = {"schema": "gpt2.page/1", "url": [], "outcome": "ok", "retrieved": None, "id": None}
+    (tmp_path / "x.jsonl").write_text(json.dumps(page) + "\n")
+    with pytest.raises(BadInput, match=r"x.jsonl line 1: its url is no text"):
+        list(in_link_order([tmp_path / "x.jsonl"], tmp_path / "x.jsonl", StepTally("merge"), Silent()))
