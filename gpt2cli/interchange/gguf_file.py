@@ -10,12 +10,12 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error, IOFailure
+from gpt2cli.errors import Gpt2Error
 from gpt2cli.interchange.padded_tokens import token_names
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
@@ -35,7 +35,7 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
     """Write one file. `tensors` are fp32 by our names; `name` is general.name, which tools show.
 
     Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE,
-    IOFailure and OSError when the disk does not take it.
+    OSError when the disk does not take it.
     """
     gguf = _library()
     with _quiet():
@@ -57,13 +57,17 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
             writer.write_ti_data_to_file()
             for key, kind in kinds.items():  # one at a time, so that no second copy of the model stands in memory
                 data = _laid_out(key, tensors[key]).contiguous().numpy()
-                writer.write_tensor_data(gguf.quants.quantize(data, kind))
-        except OSError as error:
-            if error.errno is None:  # numpy's tofile says how many items were not written, and not why
-                raise IOFailure(f"cannot write the tensors ({error}); free some space and run it again") from None
-            raise
+                writer.write_tensor_data(gguf.quants.quantize(data, kind).view(_Written))
         finally:
             writer.close()
+
+
+class _Written(np.ndarray):
+    """An array for the library to write: numpy's own tofile() says how many items were not written, and not why."""
+
+    def tofile(self, file: BinaryIO) -> None:  # type: ignore[override]
+        """Write the bytes; raise the system's OSError."""
+        file.write(self.data)
 
 
 def gguf_name(name: str) -> str:

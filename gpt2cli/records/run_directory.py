@@ -1,12 +1,14 @@
 """A run directory: run.json, append-only metrics.jsonl and perf.jsonl, a lock, checkpoints/, manifest.json when done.
 
-The two logs are the named exception to atomic writing: a checkpoint records the byte length of metrics.jsonl, and
-resume cuts it back to that; perf.jsonl, which tells of the clock, is cut after the checkpoint's step.
+The two logs are the named exception to atomic writing: a checkpoint records the byte length of metrics.jsonl and the
+sha256 of that much, and resume cuts it back to that; perf.jsonl, which tells of the clock, is cut after the
+checkpoint's step.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ METRICS = "metrics.jsonl"
 PERF = "perf.jsonl"
 CHECKPOINTS = "checkpoints"
 LOCK = "lock"
+_AT_ONCE = 1 << 20
 
 
 @contextlib.contextmanager
@@ -78,22 +81,43 @@ def length_up_to_step(path: Path, step: int) -> int:
     return length
 
 
+def digest_of_log(path: Path, length: int, sha256: str | None) -> hashlib._Hash:
+    """Return the running sha256 of a log's first `length` bytes, after which a checkpoint was written.
+
+    Raises BadInput when there are fewer, or when they are others than those of `sha256` (None: of a checkpoint of an
+    earlier version, which tells the length alone); OSError from the file system.
+    """
+    digest, left = hashlib.sha256(), length
+    with open(path, "rb") as file:
+        have = os.fstat(file.fileno()).st_size
+        while left and (data := file.read(min(left, _AT_ONCE))):
+            digest.update(data)
+            left -= len(data)
+    if left:
+        raise BadInput(f"{path} has {have} bytes, its checkpoint was written after {length}; it was cut since")
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise BadInput(f"{path} is damaged: its first {length} bytes are not those that its checkpoint was written "
+                       "after")
+    return digest
+
+
 class AppendLog:
     """An append-only JSONL log that can be cut back to a recorded length; lines may be copied to a second place."""
 
     def __init__(self, path: Path, copy: Callable[[bytes], None] | None = None) -> None:
-        """Open `path` to append to, making it if need be."""
+        """Open `path` to append to, making it if need be; cut() before the first write()."""
         self._path, self._copy = path, copy
+        self._digest = hashlib.sha256()
         self._file: BinaryIO = open(path, "ab")  # noqa: SIM115
 
-    def cut(self, length: int) -> None:
-        """Keep the first `length` bytes; BadInput when there are fewer."""
+    def cut(self, length: int, sha256: str | None = None) -> None:
+        """Keep the first `length` bytes; BadInput when there are fewer, or others than those of `sha256`."""
         with self._named():
             self._file.flush()
-            have = self._file.seek(0, os.SEEK_END)
-            if have < length:
-                raise BadInput(f"{self._path} has {have} bytes, its checkpoint was written after {length}; it was cut "
-                               "since")
+            try:
+                self._digest = digest_of_log(self._path, length, sha256)
+            except BadInput as error:
+                raise BadInput(f"{error}; restore it from a copy, or --force starts the run anew") from None
             os.ftruncate(self._file.fileno(), length)  # file.truncate() is not tried again after a signal
             self._file.seek(length)
 
@@ -103,15 +127,16 @@ class AppendLog:
         with self._named():
             self._file.write(line)
             self._file.flush()
+        self._digest.update(line)
         if self._copy is not None:
             self._copy(line)
 
-    def sync(self) -> int:
-        """Bring all lines to disk and return the length in bytes."""
+    def sync(self) -> tuple[int, str]:
+        """Bring all lines to disk and return the length in bytes, and the sha256 of them all."""
         with self._named():
             self._file.flush()
             os.fsync(self._file.fileno())
-            return self._file.tell()
+            return self._file.tell(), self._digest.hexdigest()
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

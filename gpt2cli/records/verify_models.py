@@ -11,7 +11,7 @@ from gpt2cli.errors import Gpt2Error
 from gpt2cli.records.artefact_kind import CHECKPOINT, MODEL, RUN_DIRECTORY, WEIGHTS
 from gpt2cli.records.checkpoint import MANIFEST, checkpoints_of, list_files, read_json, read_manifest, verify_checkpoint
 from gpt2cli.records.jsonl import ReadTally, parse_records
-from gpt2cli.records.run_directory import METRICS, RUN, read_run
+from gpt2cli.records.run_directory import METRICS, RUN, digest_of_log, read_run
 from gpt2cli.records.safetensors_layout import check_safetensors
 from gpt2cli.records.verify import Reading, Verdict
 
@@ -33,7 +33,7 @@ def verify_run(path: Path, reading: Reading, *, quick: bool = False) -> Verdict:
     if finished:
         problems += verify_checkpoint(path, sha256=sha256)
     elif found:
-        problems += _check_metrics(path / METRICS, found[0])
+        problems += _check_metrics(path / METRICS, found[0], quick)
     try:
         read_run(path)
     except FileNotFoundError:
@@ -44,20 +44,27 @@ def verify_run(path: Path, reading: Reading, *, quick: bool = False) -> Verdict:
     return Verdict(RUN_DIRECTORY, list(dict.fromkeys(problems)), {"checkpoints": len(found), "finished": finished})
 
 
-def _check_metrics(path: Path, newest: Path) -> list[str]:
+def _check_metrics(path: Path, newest: Path, quick: bool) -> list[str]:
     """The log of an unfinished run is sound up to the length that its newest checkpoint tells; more may follow."""
     try:
-        length = read_json(newest / "training" / "state.json").get("metrics_bytes")
-        size = path.stat().st_size
-        if not isinstance(length, int):
+        state = read_json(newest / "training" / "state.json")
+        length, sha256 = state.get("metrics_bytes"), state.get("metrics_sha256")
+        if type(length) is not int or length < 0:
             return []
-        if size < length:
-            return [f"{path} has {size} bytes, its newest checkpoint was written after {length}; it was cut since"]
         with open(path, "rb") as file:
-            for _ in parse_records(_First(file, length), str(path), ReadTally()):  # type: ignore[arg-type]
-                pass
+            found = _complaint(lambda: digest_of_log(path, length, None if quick else sha256))
+            return found + _complaint(lambda: [None for _ in parse_records(
+                _First(file, length), str(path), ReadTally())])  # type: ignore[arg-type]
     except FileNotFoundError as error:
         return [f"{error.filename} is missing"]
+    except Gpt2Error as error:
+        return [str(error)]
+
+
+def _complaint(read: Callable[[], object]) -> list[str]:
+    """Return what is wrong with what read() reads."""
+    try:
+        read()
     except Gpt2Error as error:
         return [str(error)]
     return []

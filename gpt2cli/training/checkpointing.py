@@ -48,7 +48,8 @@ class Position:
     is ahead of the steps since a rollback. rollbacks: those since the last regular checkpoint. evaluation_due: the
     evaluation of this step is still to be written. spikes, loss_scale: what spikes.SpikeDetector and
     loss_scale.LossScale go on with. ranks: how many the bits depend on, None where any number gives the same.
-    micro_batch: the sequences asked for and those taken since memory ran out, None where it did not.
+    micro_batch: the sequences asked for and those taken since memory ran out, None where it did not. metrics_sha256:
+    of the first metrics_bytes of metrics.jsonl.
     """
 
     run: str
@@ -68,6 +69,7 @@ class Position:
     loss_scale: dict[str, Any] | None = None
     ranks: int | None = None
     micro_batch: dict[str, int] | None = None
+    metrics_sha256: str | None = None
 
 
 def checkpoint_path(run: Path, step: int) -> Path:

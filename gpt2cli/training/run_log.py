@@ -21,9 +21,12 @@ class RunLog:
         self._metrics = AppendLog(directory / METRICS, copy)
         self._perf = AppendLog(directory / PERF)
 
-    def cut(self, metrics_bytes: int, step: int) -> None:
-        """Take back what was written after `step`, when metrics.jsonl had `metrics_bytes`; BadInput if it has less."""
-        self._metrics.cut(metrics_bytes)
+    def cut(self, metrics_bytes: int, step: int, metrics_sha256: str | None) -> None:
+        """Take back what was written after `step`, when metrics.jsonl had `metrics_bytes` of that sha256.
+
+        Raises BadInput when it has fewer, or others.
+        """
+        self._metrics.cut(metrics_bytes, metrics_sha256)
         self._perf.cut(length_up_to_step(self._directory / PERF, step))
 
     def at(self, step: int) -> dict[str, Any]:
@@ -44,8 +47,8 @@ class RunLog:
         """Append how fast `step` was to perf.jsonl."""
         self._perf.write("gpt2.perf", {"run": self._record["run"], "step": step, **fields})
 
-    def sync(self) -> int:
-        """Bring both to disk; return the length of metrics.jsonl in bytes."""
+    def sync(self) -> tuple[int, str]:
+        """Bring both to disk; return the length of metrics.jsonl in bytes, and its sha256."""
         self._perf.sync()
         return self._metrics.sync()
 
@@ -61,7 +64,7 @@ class UnwrittenLog(RunLog):
     def __init__(self, record: Record, config: TrainConfig) -> None:
         self._record, self._config = record, config
 
-    def cut(self, metrics_bytes: int, step: int) -> None:
+    def cut(self, metrics_bytes: int, step: int, metrics_sha256: str | None) -> None:
         """Do nothing."""
 
     def begin(self, record: Record) -> None:
@@ -73,9 +76,9 @@ class UnwrittenLog(RunLog):
     def perf(self, step: int, fields: dict[str, Any]) -> None:
         """Do nothing."""
 
-    def sync(self) -> int:
+    def sync(self) -> tuple[int, str]:
         """Do nothing; no length is asked for."""
-        return 0
+        return 0, ""
 
     def close(self) -> None:
         """Do nothing."""

@@ -90,7 +90,8 @@ class RunState:
                                                  self.config, self.ranks)
         if self.model.native is not None:
             self.model.native.forget_weights()
-        self.log.cut(position.metrics_bytes if position else 0, self.step)
+        self.log.cut(position.metrics_bytes if position else 0, self.step,
+                     position.metrics_sha256 if position else None)
         self.left_out = position.batches_left_out if position else 0
         self.evaluation_due = position.evaluation_due if position else False
         self.spikes.restore(position.spikes if position else None)
@@ -122,14 +123,16 @@ class RunState:
         trunk = read_checkpoint(branch.checkpoint, model, optimizer)
         if trunk.run != branch.parent_run:
             raise BadInput(f"{branch.checkpoint} is of the run {trunk.run}, not of {branch.parent_run}")
-        return replace(trunk, metrics_bytes=0, rollbacks=None, evaluation_due=trunk.step == self.config.steps)
+        return replace(trunk, metrics_bytes=0, metrics_sha256=None, rollbacks=None,
+                       evaluation_due=trunk.step == self.config.steps)
 
     def save(self) -> Path:
         """Write the checkpoint of this step, let go of those that are too many; return its path."""
         ended = self.step == self.config.steps
         if self.is_regular(self.step):
             self.rollbacks = []
-        position = Position(**self.log.at(self.step), metrics_bytes=self.log.sync(),
+        metrics_bytes, metrics_sha256 = self.log.sync()
+        position = Position(**self.log.at(self.step), metrics_bytes=metrics_bytes, metrics_sha256=metrics_sha256,
                             threads=torch.get_num_threads(), device=self.plan.device.type,
                             torch=str(torch.__version__),
                             lr_phase=self.config.last_phase if ended else self.config.learning_rate().at(self.step)[1],
@@ -183,7 +186,7 @@ class RunState:
                 "or a smaller model needs less; stopped"))
         self._take_micro_batch(before // 2)
         self.record = {**self.record, "config": self.config.as_record()}
-        self.begun_at = self.log.sync()
+        self.begun_at, _ = self.log.sync()
         self.log.begin(self.record)
         self.reporter.warn(
             f"{said} after step {self.step}: on with micro-batches of {before // 2} sequences in place of {before}; "

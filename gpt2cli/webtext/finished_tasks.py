@@ -59,6 +59,11 @@ class Finished:
     dropped: Mapping[str, int]
     rejects: str | None
 
+    def as_json(self) -> bytes:
+        """Return the text of the done file; it ends with a digest of the rest."""
+        fields = dataclasses.asdict(self)
+        return json.dumps({**fields, "check": _check(fields)}, indent=1).encode() + b"\n"
+
     def paths(self, place: Path) -> tuple[Path, ...]:
         """Return where the outputs are."""
         return tuple(place / output.name for output in self.outputs)
@@ -153,7 +158,7 @@ def perform(task: Task, place: Path, with_rejects: bool, reporter: Reporter) -> 
         task.work(desk)
     done = Finished(task.name, task.step, task.identity, tuple(desk.outputs), tally.read, tally.kept,
                     dict(sorted(tally.dropped.items())), rejects)
-    write_atomic(_path(task, place), json.dumps(dataclasses.asdict(done), indent=1).encode() + b"\n")
+    write_atomic(_path(task, place), done.as_json())
     return done
 
 
@@ -211,6 +216,11 @@ def done_name(task: str) -> str:
     return f"{task}.done.json"
 
 
+def _check(fields: Mapping[str, Any]) -> str:
+    """Return the digest of a done file's fields."""
+    return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=_DIGEST).hexdigest()
+
+
 def _path(task: Task, place: Path) -> Path:
     return place / done_name(task.name)
 
@@ -232,9 +242,11 @@ def _forget(task: Task, place: Path) -> None:
 
 
 def _read(path: Path) -> Finished | None:
-    """Return what a done file says; None when there is none or it makes no sense, so that the task is done again."""
+    """Return what a done file says; None when there is none or it is damaged, so that the task is done again."""
     try:
         fields = parse_line(path.read_bytes(), str(path))
+        if fields.pop("check") != _check(fields):
+            return None
         outputs = tuple(Output(str(one["name"]), int(one["size"]), int(one["records"]), str(one["digest"]))
                         for one in fields["outputs"])
         rejects = fields["rejects"]

@@ -44,6 +44,7 @@ from gpt2cli.tokens.tokenize import shard_header
 from gpt2cli.training.checkpointing import Position
 from gpt2cli.webtext.crawl_state import CrawlState, Job, Settlement
 from gpt2cli.webtext.dedup_profiles import DEDUP_PROFILES
+from gpt2cli.webtext.finished_tasks import Finished, Output
 from gpt2cli.webtext.signature_file import InputFacts, write_signatures
 from gpt2cli.webtext.warc import Response, compressor, response_record, warcinfo_record
 
@@ -258,6 +259,5 @@ def _crawl(place: Path) -> None:
     profile = replace(DEDUP_PROFILES["openwebtext"], bands=2, rows=2)
     with open(place / "x.signatures", "wb") as file:
         write_signatures(file, profile, InputFacts(0, 1, "0" * 32), [])
-    write_atomic(place / "task.done.json", json.dumps({
-        "name": "task", "step": "filter", "identity": "0", "read": 1, "kept": 1, "dropped": {"short": 2},
-        "rejects": None, "outputs": [{"name": "out", "size": 1, "records": 1, "digest": "0"}]}).encode())
+    write_atomic(place / "task.done.json",
+                 Finished("task", "filter", "0", (Output("out", 1, 1, "0"),), 1, 1, {"short": 2}, None).as_json())

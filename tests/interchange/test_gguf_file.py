@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,16 @@ def test_bytes_are_those_of_llama_cpps_converter(tmp_path: Path, width: int, dty
              for name, tensor in own_state(shape).items()}
     write_gguf(tmp_path / "m.gguf", state, shape, gpt2_vocabulary(), dtype, "G")
     assert hashlib.sha256((tmp_path / "m.gguf").read_bytes()).hexdigest() == sha256
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_disk_that_takes_no_more_in_the_middle_of_a_tensor_says_why(tmp_path: Path, dtype: str) -> None:
+    written(tmp_path / "whole.gguf", dtype)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "whole.gguf").stat().st_size - 3000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            written(tmp_path / "cut.gguf", dtype)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG

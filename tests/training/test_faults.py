@@ -19,7 +19,7 @@ from gpt2cli.cli import signals
 from gpt2cli.cli.console import Console
 from gpt2cli.errors import BadInput, Gpt2Error, Interrupted, IOFailure, UsageFault
 from gpt2cli.records import run_directory
-from gpt2cli.records.checkpoint import verify_checkpoint
+from gpt2cli.records.checkpoint import read_json, verify_checkpoint
 from gpt2cli.reporter import Silent
 from gpt2cli.training import checkpointing
 from gpt2cli.training.retention import let_go
@@ -83,6 +83,22 @@ def test_metrics_that_were_cut_are_told(shard_directory: Path, unfinished: Path)
     (unfinished / "metrics.jsonl").write_bytes(b"")
     with pytest.raises(BadInput, match=r"metrics\.jsonl has 0 bytes, its checkpoint was written after \d+"):
         train(plan_of(shard_directory, unfinished), Silent())
+
+
+@pytest.mark.parametrize("where", [0, 0.5, 1])
+def test_a_bit_that_flipped_in_metrics_written_long_ago_is_found(
+    shard_directory: Path, unfinished: Path, where: float
+) -> None:
+    path = unfinished / "metrics.jsonl"
+    sound = path.read_bytes()
+    length = read_json(unfinished / "checkpoints" / "step-00000009" / checkpointing.STATE)["metrics_bytes"]
+    flip(path, int(where * (8 * length - 1)))
+    damaged = path.read_bytes()
+    with pytest.raises(BadInput, match=rf"metrics\.jsonl is damaged: its first {length} bytes .* --force starts"):
+        train(plan_of(shard_directory, unfinished), Silent())
+    assert path.read_bytes() == damaged
+    path.write_bytes(sound)
+    train(plan_of(shard_directory, unfinished), Silent())
 
 
 def steps_left(run: Path) -> list[int]:
