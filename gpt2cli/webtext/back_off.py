@@ -1,6 +1,7 @@
 """How long a host is left alone: the gap, what it asks for itself, and longer after each failure.
 
-No pause depends on a clock or a random source: the jitter is a hash of the host's name and the number of the failure.
+No pause depends on a random source: the jitter is a hash of the host's name and the number of the failure. Nor on the
+clock, but for a Retry-After date of a server that does not tell what its own clock says.
 """
 
 from __future__ import annotations
@@ -30,16 +31,26 @@ class Pauses:
         doubled = self.gap_s * FIRST_WAIT_IN_GAPS * 2.0 ** min(failures - 1, 32)
         return max(self.gap_s, min(doubled * (0.5 + _jitter(host, failures)), self.max_s))
 
-    def retry_after(self, value: str | None) -> float:
-        """Return the pause that a Retry-After header asks for: seconds or an HTTP date; 0 for none or nonsense."""
+    def retry_after(self, value: str | None, date: str | None = None) -> float:
+        """Return the pause that a Retry-After header asks for: seconds or an HTTP date; 0 for none or nonsense.
+
+        date: the answer's Date header, from which a date is counted, as our own clock may be wrong.
+        """
         text = (value or "").strip()
         if text.isascii() and text.isdigit():
             return min(float(text[:9]), self.max_s)
-        try:
-            until = email.utils.parsedate_to_datetime(text)
-            return max(0.0, min(until.timestamp() - time.time(), self.max_s))
-        except (ValueError, TypeError, OverflowError, OSError):
+        until = _seconds_of(text)
+        if until is None:
             return 0.0
+        now = _seconds_of(date or "")
+        return max(0.0, min(until - (time.time() if now is None else now), self.max_s))
+
+
+def _seconds_of(date: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
 
 
 def _jitter(host: str, failures: int) -> float:

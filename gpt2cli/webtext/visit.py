@@ -243,7 +243,8 @@ class Visitor:
             keep_alive = (bool(host.jobs) or not limits.page) and max(pause, self._config.host_gap_s) < KEEP_ALIVE_S
             answer = await exchange(self._session, target, limits, ticket, keep_alive)
             if answer.status in BUSY_STATUSES:
-                pause = self._failed(host, name, self._pauses.retry_after(answer.header("retry-after")))
+                asked_s = self._pauses.retry_after(answer.header("retry-after"), answer.header("date"))
+                pause = self._failed(host, name, asked_s)
             elif name == host.name:
                 host.failures = 0
             return answer

@@ -33,5 +33,14 @@ def test_retry_after_a_date() -> None:
     assert 20 <= PAUSES.retry_after(email.utils.formatdate(time.time() + 30, usegmt=True)) <= 31
 
 
+@pytest.mark.parametrize("off_s", [0, -86_400, 3652 * 86_400])
+def test_retry_after_a_date_is_counted_from_the_servers_clock(off_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, date = time.time(), email.utils.formatdate
+    monkeypatch.setattr(time, "time", lambda: now + off_s)
+    assert PAUSES.retry_after(date(now + 30, usegmt=True), date(now, usegmt=True)) == 30
+    assert PAUSES.retry_after("7", date(now, usegmt=True)) == 7
+    assert 20 <= PAUSES.retry_after(date(now + off_s + 30, usegmt=True), "yesterday") <= 31
+
+
 def test_crawl_delay_is_clamped() -> None:
     assert [PAUSES.crawl_delay(asked) for asked in (None, 0.1, 10.0, 1e9)] == [1.0, 1.0, 10.0, 120.0]
