@@ -62,11 +62,11 @@ def address(data: bytes) -> None:
     address_guard.parse_network(text)
 
 
-def page(data: bytes) -> None:
+def page(extractor: str, data: bytes) -> None:
     """Decode a page in a declared charset, and extract its text as the worker does."""
     label = charset.header_charset(data[:60].decode("latin-1"))
     charset.decode_page(data, label)
-    page_text.page_text("resiliparse")(data, label)
+    page_text.page_text(extractor)(data, label)
 
 
 def received(data: bytes) -> None:
