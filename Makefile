@@ -51,7 +51,7 @@ test-fast: $(STAMP) ## Run the tests that are not marked slow.
 	$(VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-faults: $(STAMP) ## Run the tests of faults whole: every failing call, 50 kills, ten minutes of soak.
-	FAULTS=all $(VENV)/bin/python -m pytest -n 2 tests/faults tests/cli/test_foreign_text_on_terminals.py $(PYTEST_ARGS)
+	FAULTS=all $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests/faults tests/cli/test_foreign_text_on_terminals.py $(PYTEST_ARGS)
 
 fuzz: $(STAMP) ## Fuzz every parser for SECONDS each (default 10), guided by coverage where atheris is installed.
 	$(VENV)/bin/python tests/faults/fuzz.py --seconds $(SECONDS) $(FUZZ_ARGS)
