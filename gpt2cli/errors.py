@@ -105,7 +105,8 @@ _PLURAL = re.compile(r"(?<=\bfile)s\b|(?<=\bline)s\b|(?<=\brecord)s\b|(?<=\brow)
 
 def os_sentence(error: OSError) -> str:
     """Return what the operating system refused as such a sentence, with what to do about it."""
-    reason = error.strerror or str(error)
+    # not str(error): where there is no number it is of what error.filename was set to since
+    reason = error.strerror or " ".join(map(str, error.args)) or type(error).__name__
     where = f"{error.filename}: " if error.filename is not None else ""
     hint = {errno.ENOSPC: "; free some space and run it again", errno.EFBIG: "; raise the file size limit (ulimit -f)",
             errno.EBADF: " (a standard stream is closed)"}

@@ -15,8 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,16 +97,13 @@ class PagePool:
     def _take(self, window: collections.deque[tuple[Page, Future[PageText]]], poll: Callable[[], None]
               ) -> tuple[Page, PageText]:
         page, future = window[0]
-        while True:
+        poll()
+        while not future.done():
+            wait((future,), timeout=_POLL_S)
             poll()
-            try:
-                result = future.result(timeout=_POLL_S)
-            except FutureTimeout:
-                if future.done():
-                    raise
-                continue
-            window.popleft()
-            return page, result
+        result = future.result()
+        window.popleft()
+        return page, result
 
     def _extract(self, load: Callable[[], PageBody]) -> PageText:
         try:
