@@ -24,6 +24,8 @@ COUNTS = {"total": "n_params", "non-embedding": "n_params_non_embedding"}
 """What N counts -> field of gpt2.run/1."""
 MAP_KEYS = ("n", "d", "loss", "run", "flops", "steps", "unique")
 """Left sides of a mapping; the first three are required."""
+MOST = 1e100
+"""No run has so many parameters, tokens or FLOP, nor such a loss; the product of three may be computed."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def _consider(
         _exclude(excluded, "evaluation before the learning rate had decayed")
     elif not _positive(record["nll_nats_per_token"]) or not _positive(record["tokens"]):
         raise BadInput(
-            f"run {name!r}: an evaluation at step {record['step']} whose loss or tokens is no positive number"
+            f"run {name!r}: an evaluation at step {record['step']} whose loss or tokens is no positive number, "
+            f"or above {MOST:g}"
         )
     else:
         if name in evaluations:
@@ -187,7 +190,7 @@ def _assemble(
             )
     for name in names:
         if not _positive(runs[run_of[name]][COUNTS[count]]):
-            raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number")
+            raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number, or above {MOST:g}")
     return Observations(
         n=np.array([float(runs[run_of[name]][COUNTS[count]]) for name in names]),
         d=np.array([float(evaluations[name]["tokens"]) for name in names]),
@@ -274,11 +277,13 @@ def _number(value: object, column: str, where: str) -> float:
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise BadInput(f"{where}: {column} is {str(value)[:40]!r}, not a number")
+    if number > MOST:
+        raise BadInput(f"{where}: {column} is {number:g}, which is no count and no loss of any run")
     return number
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MOST
 
 
 def _or_nan(value: Any) -> float:

@@ -1,4 +1,5 @@
-"""Every command on files made wrong by chance: a status that is documented, one sentence, never a traceback.
+"""Every command on files made wrong by chance: a status that is documented, one sentence, never a traceback, and no
+warning of numpy or Python, which names a line of code.
 
 Some files for each command; `make test-faults` tries twenty times as many.
 """
@@ -70,6 +71,7 @@ def place(artefacts: Path, gpt2: Callable[..., subprocess.CompletedProcess[bytes
     return place
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
 @pytest.mark.parametrize("name", READERS)
 def test_no_file_makes_a_traceback(
     name: str, place: Path, gpt2_here: Callable[..., subprocess.CompletedProcess[bytes]],
