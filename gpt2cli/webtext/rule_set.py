@@ -105,11 +105,11 @@ def _parse_change(change: str) -> dict[str, Any]:
 def _merge(settings: dict[str, dict[str, Any]], given: dict[str, Any], place: str) -> None:
     for rule, table in given.items():
         if rule not in settings:
-            raise UsageFault(f"{place}: there is no rule {rule!r}")
+            raise UsageFault(f"{place}: there is no rule {rule[:40]!r}")
         if not isinstance(table, dict):
             raise UsageFault(f"{place}: {rule} is to be a table, such as [{rule}]")
         for key, value in table.items():
-            settings[rule][key] = _checked(settings[rule], key, value, f"{place}: {rule}.{key}")
+            settings[rule][key] = _checked(settings[rule], key, value, f"{place}: {rule}.{key[:40]}")
 
 
 def _checked(settings: dict[str, Any], key: str, value: Any, place: str) -> Any:

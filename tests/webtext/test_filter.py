@@ -138,6 +138,13 @@ def test_what_is_refused(gpt2_here: Gpt2, arguments: tuple[str, ...], status: in
     assert (result.returncode, says in result.stderr.decode()) == (status, True), result.stderr.decode()
 
 
+@pytest.mark.parametrize("table", ["[{long}]\n", "[min-tokens]\n{long} = 1\n"])
+def test_a_name_of_a_page_is_not_repeated_whole(gpt2_here: Gpt2, tmp_path: Path, table: str) -> None:  # noqa: F811
+    (tmp_path / "rules.toml").write_text(table.format(long="9" * 5000))
+    result = gpt2_here("webtext-scrape", "filter", "--thresholds", tmp_path / "rules.toml", input=b"{}\n")
+    assert result.returncode == 2 and b"rules.toml" in result.stderr and len(result.stderr) < 1000, result.stderr
+
+
 @pytest.mark.parametrize(("data", "says"), [
     (b"{}\nnot json\n", "standard input line 2: not JSON"), (b"[1]\n", "a JSON object was expected"),
     (b'{"schema":"gpt2.document/9","text":"x"}\n', "newer gpt2"), (b'{"schema":"gpt2.document/1"}\n', "without text"),
