@@ -105,7 +105,12 @@ class AppendLog:
     """An append-only JSONL log that can be cut back to a recorded length; lines may be copied to a second place."""
 
     def __init__(self, path: Path, copy: Callable[[bytes], None] | None = None) -> None:
-        """Open `path` to append to, making it if need be; cut() before the first write()."""
+        """Open `path` to append to, making it if need be; cut() before the first write().
+
+        Raises BadInput where a named pipe, a device or a directory has its place: to open a pipe may take for ever.
+        """
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is no regular file; remove it, or choose another run directory")
         self._path, self._copy = path, copy
         self._digest = hashlib.sha256()
         self._file: BinaryIO = open(path, "ab")  # noqa: SIM115

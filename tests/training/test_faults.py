@@ -101,6 +101,14 @@ def test_a_bit_that_flipped_in_metrics_written_long_ago_is_found(
     train(plan_of(shard_directory, unfinished), Silent())
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "perf.jsonl"])
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(shard_directory: Path, unfinished: Path, name: str) -> None:
+    (unfinished / name).unlink()
+    os.mkfifo(unfinished / name)
+    with pytest.raises(BadInput, match=rf"{name} is no regular file; remove it"):
+        train(plan_of(shard_directory, unfinished), Silent())
+
+
 def steps_left(run: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").iterdir())
 
