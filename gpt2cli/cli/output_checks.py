@@ -82,8 +82,10 @@ def _refuse_input(option: str, output: str, inputs: list[str], *, replaced: bool
 def _refuse_doubles(outputs: list[str]) -> None:
     seen: set[str] = set()
     for path in outputs:
+        if path == "-":
+            continue
         real = os.path.realpath(path)
-        if path != "-" and real in seen and not _is_device(real):
+        if real in seen and not _is_device(real):
             raise UsageFault(f"{path} is given for two outputs; choose another name for one")
         seen.add(real)
 

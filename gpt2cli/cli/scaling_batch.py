@@ -63,7 +63,8 @@ def batch(
     for record in records:
         if record["critical_batch_tokens"] is None:
             console.warn(f"run {record['run']!r}: the gradient drowned in its noise, so there is no ratio; "
-                         "measure more steps, or with larger batches")  # fmt: skip
+                         "measure more steps, or with larger batches" if "run" in record else
+                         f"the law gives no batch for a loss of {record['loss_nats']:g} nats")  # fmt: skip
 
 
 def _show_batches(records: list[dict[str, Any]]) -> None:

@@ -122,6 +122,7 @@ def command(
     from gpt2cli.training.config import TrainConfig, TrainOptions, named_shape
     from gpt2cli.training.divided import divided
     from gpt2cli.training.initial_weights import find_initial_weights
+    from gpt2cli.training.recorded_config import check_recordable
     from gpt2cli.training.rendezvous import joined
 
     asked = TrainOptions(**options)
@@ -144,6 +145,8 @@ def command(
                 directory = Path(output) if output else Path("runs") / named_shape(asked, initial)[0]
                 if ranks.leader:
                     config = _resolve(asked, shard_set, directory, own_device, force, initial, parallel is not None)
+            if config is not None:
+                check_recordable(config)
         config = TrainConfig(**ranks.from_leader(config.as_record() if config else None))
         if dry_run:
             if ranks.leader:

@@ -90,7 +90,8 @@ def fit_curve(
     names = [_parameters(chosen, one, float(x[-1])) for one in (best, *drawn)]
 
     def answer(value: float) -> Answer:
-        found = [float(problem.predict(one, shape_at(np.array([value])))[0]) for one in (best, *drawn)]
+        place = shape_at(np.array([value], dtype=np.float64))  # of an integer too, of any size
+        found = [float(problem.predict(one, place)[0]) for one in (best, *drawn)]
         return Answer(value, found[0], interval_of(found[1:]))
 
     def predict(values: np.ndarray) -> np.ndarray:

@@ -124,7 +124,8 @@ def smooth(values: np.ndarray, share: float = 0.02) -> np.ndarray:
     before = np.minimum(half, index)
     after = np.minimum(before, len(values) - 1 - index)
     total = np.concatenate([[0.0], np.cumsum(values)])
-    return (total[index + after + 1] - total[index - before]) / (before + after + 1)
+    means = (total[index + after + 1] - total[index - before]) / (before + after + 1)
+    return np.clip(means, values.min(), values.max())  # a difference of sums loses what is small beside a leap
 
 
 def thin(*columns: np.ndarray) -> list[np.ndarray]:

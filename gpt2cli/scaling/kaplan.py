@@ -61,7 +61,8 @@ class CriticalBatch:
 
     def at(self, loss: Any) -> Any:
         """Return the critical batch size in tokens at `loss` nats."""
-        return self.B_star / np.asarray(loss, dtype=float) ** (1 / self.alpha_B)
+        with np.errstate(divide="ignore", over="ignore"):  # of a loss near 0 it is infinite
+            return self.B_star / np.asarray(loss, dtype=float) ** (1 / self.alpha_B)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def read_fit(path: str) -> KnownLaw:
 
 def known_law(record: Record, name: str) -> KnownLaw:
     """Return the law of a gpt2.fit/1 record that came from `name`; see read_fit."""
-    form = FORMS[str(record["law"])]
+    if record["law"] not in FORMS:
+        raise BadInput(f"{name}: the fit is of a law {ascii(record['law'])[:40]}, which this gpt2 does not know")
+    form = FORMS[record["law"]]
     if str(record.get("count", "total")) not in COUNTS:
         raise BadInput(f"{name}: the fit does not say which parameters N counts")
     values, setting = _parameters(record, form, name), _setting(record, name)

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -123,7 +124,7 @@ def selected_documents(paths: Sequence[str], first: int, stop: int | None, split
     for path in _files(paths, split):
         if stop is not None and position >= stop:
             return
-        here = stop - position if stop is not None else None
+        here = min(stop - position, sys.maxsize) if stop is not None else None
         if first > position and os.path.isfile(path):
             with ShardFile(path, cache_frames=2) as shard:
                 yield from _read_at(shard, first - position, here)

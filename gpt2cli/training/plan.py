@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from gpt2cli.errors import BadInput
+from gpt2cli.records.checkpoint import verify_checkpoint
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.run_directory import CHECKPOINTS, METRICS, PERF, RUN, is_finished, is_run, locked
 from gpt2cli.records.shard_set import ShardSet
@@ -58,7 +60,8 @@ class TrainSummary:
 def open_run(plan: TrainPlan, held: contextlib.ExitStack, reporter: Reporter) -> tuple[Record, bool, bool]:
     """Lock the run's directory for as long as `held` is.
 
-    Return its record, whether it is finished, and whether activations are computed again (memory_choice.py).
+    Return its record, whether it is finished, and whether activations are computed again (memory_choice.py). Raises
+    BadInput where a finished run has lost files since, or its manifest is none; their digests are `gpt2 verify`'s.
     """
     plan.directory.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(plan.directory))
@@ -71,7 +74,11 @@ def open_run(plan: TrainPlan, held: contextlib.ExitStack, reporter: Reporter) ->
     if plan.branch is not None and not is_run(plan.directory):
         plan.branch.check()
     fresh = run_record(plan.config, plan.shards, plan.branch)
-    return agree(plan.directory, fresh, plan.shards, plan.override), is_finished(plan.directory), recompute
+    record, finished = agree(plan.directory, fresh, plan.shards, plan.override), is_finished(plan.directory)
+    for problem in verify_checkpoint(plan.directory, sha256=None) if finished else ():
+        raise BadInput(f"{problem}; this run was finished and is no longer whole: `gpt2 verify {plan.directory}` tells "
+                       "more; restore it from a copy, or --force trains it anew")
+    return record, finished, recompute
 
 
 def _clear(directory: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.run_directory import RUN
 from gpt2cli.training.config import TrainConfig
@@ -23,11 +24,23 @@ def recorded_config(directory: Path, record: Record) -> dict[str, Any]:
     Fields that are missing or unknown are the caller's to judge: a run of another version may have them.
     """
     config: dict[str, Any] = record["config"]
+    for name in _unfit(config):
+        raise BadInput(f"{directory / RUN}: its {name} is {ascii(config[name])[:40]}, which no run has; it was "
+                       "changed: --force starts the run anew")
+    return config
+
+
+def check_recordable(config: TrainConfig) -> None:
+    """Raise UsageFault where recorded_config() would refuse what a run of this configuration records."""
+    record = config.as_record()
+    for name in _unfit(record):
+        raise UsageFault(f"{name} is {ascii(record[name])[:40]}, which is more than any run can have")
+
+
+def _unfit(config: dict[str, Any]) -> Iterator[str]:
     for name, kind in _kinds().items():
         if name in config and not _fits(config[name], kind, 1 if name in _AT_LEAST_ONE else 0):
-            raise BadInput(f"{directory / RUN}: its {name} is {ascii(config[name])[:40]}, which no run has; it was "
-                           "changed: --force starts the run anew")
-    return config
+            yield name
 
 
 @functools.cache

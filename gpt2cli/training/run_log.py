@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpt2cli.errors import Gpt2Error
 from gpt2cli.records.jsonl import Record
 from gpt2cli.records.run_directory import METRICS, PERF, AppendLog, length_up_to_step
 from gpt2cli.training.config import TrainConfig
@@ -40,8 +41,13 @@ class RunLog:
         self._metrics.write("gpt2.run", record)
 
     def metrics(self, kind: str, step: int, fields: dict[str, Any]) -> None:
-        """Append a record of `kind` at `step` to metrics.jsonl."""
-        self._metrics.write(kind, {**self.at(step), **fields})
+        """Append a record of `kind` at `step` to metrics.jsonl; Gpt2Error where a number in it is not finite."""
+        try:
+            self._metrics.write(kind, {**self.at(step), **fields})
+        except ValueError:
+            raise Gpt2Error(f"step {step}: a number of its {kind} record is not finite: training has diverged; a lower "
+                            "--lr or a longer --warmup may help; the same command goes on from the newest checkpoint"
+                            ) from None
 
     def perf(self, step: int, fields: dict[str, Any]) -> None:
         """Append how fast `step` was to perf.jsonl."""

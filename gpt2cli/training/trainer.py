@@ -254,6 +254,11 @@ class _Run(RunState):
     def _evaluate(self, phase: str) -> float:
         fields = self.in_memory(lambda: validate(self.model, self.validation, self.config.micro_batch,
                                                  self.config.dtype, self.reporter, self.ranks))
+        nll = float(fields["nll_nats_per_token"])
+        if not math.isfinite(nll):
+            raise Gpt2Error(self.save_and_explain(
+                f"the validation loss after step {self.step} is {nll}, though no loss of a batch was: training has "
+                "diverged; a lower --lr or a longer --warmup may help; stopped"))
         if self.evaluation_due:
             protocol = {"name": "disjoint", "context": self.config.n_ctx, "bos": False, "dtype": self.config.dtype,
                         **({"doc_mask": True} if self.config.doc_mask else {})}
@@ -261,8 +266,8 @@ class _Run(RunState):
                 "lr_phase": phase, "split": "val", **fields, "protocol": protocol,
                 "tokenizer_sha256": self.record["tokenizer_sha256"]})
         self.evaluation_due = False
-        nll = float(fields["nll_nats_per_token"])
-        self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {fields['ppl']:.2f}")
+        ppl = "beyond all numbers" if fields["ppl"] is None else f"{fields['ppl']:.2f}"
+        self.reporter.note(f"step {self.step}: validation loss {nll:.4f} nats a token, perplexity {ppl}")
         return nll
 
     def _explain_disk(self, error: OSError | IOFailure) -> IOFailure:

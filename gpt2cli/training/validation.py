@@ -43,7 +43,7 @@ def validate(
     return {
         "nll_nats_per_token": mean,
         "stderr": _standard_error(sums, mean, count),
-        "ppl": math.exp(min(mean, 700.0)),
+        "ppl": math.exp(mean) if mean < 700.0 else None,
         "bits_per_byte": total / math.log(2) / validation.n_bytes if validation.n_bytes else None,
         "n_tokens": count, "n_bytes": validation.n_bytes, "val_sha256": validation.sha256,
     }

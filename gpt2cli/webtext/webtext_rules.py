@@ -6,6 +6,7 @@ Radford et al. 2019, section 2.1; the model card of GPT-2; Gokaslan and Cohen 20
 from __future__ import annotations
 
 import functools
+import math
 
 import pycld2
 
@@ -63,7 +64,7 @@ def _encoder() -> Encoder:
 
 def _tokens(page: Page, settings: Settings) -> float:
     """The number of GPT-2 tokens; of a long text only as many as prove that it has enough."""
-    text, enough = page.view.text, settings.get("minimum", 0)
+    text, enough = page.view.text, math.ceil(settings.get("minimum", 0))
     if "maximum" not in settings:
         cut = free_cut(text, 6 * enough, 8 * enough) if len(text) > 8 * enough else None
         if cut is not None and (count := len(_encoder().encode(text[:cut]))) >= enough:

@@ -278,6 +278,28 @@ def curve_lines(losses: np.ndarray) -> bytes:
     )
 
 
+def test_a_curve_is_read_off_at_budgets_beyond_64_bits(ask: Ask) -> None:
+    lines = curve_lines(2 + 3 * np.arange(1, 101) ** -0.5)
+    ((fit,), _) = ask("curve", "--split", "train", "--x", "flops", "--at", 10**20, input=lines)
+    assert 2 < fit["answers"][0]["value"] < 2.1
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_loss_that_the_law_of_batches_knows_no_answer_for(ask: Ask) -> None:
+    ((plan,), said) = ask("batch", "--loss", 1e-300)
+    assert plan["critical_batch_tokens"] is None and "the law gives no batch for a loss of 1e-300 nats" in said
+
+
+def test_a_fit_of_a_law_that_is_not_known_is_refused(ask: Ask, gpt2_here: Gpt2, ladder_metrics: Path,
+                                                     tmp_path: Path) -> None:
+    (fit, *_), _ = ask("fit", ladder_metrics, "--bootstrap", 0)
+    (tmp_path / "fit.jsonl").write_text(json.dumps({**fit, "law": "a newer one"}) + "\n")
+    for words in (("plot", tmp_path / "fit.jsonl"), ("fit-scaling", "predict", "--fit", tmp_path / "fit.jsonl", "--n",
+                                                     "1M", "--d", "10M")):
+        done = gpt2_here(*words)
+        assert done.returncode == 65 and b"is of a law 'a newer one', which this gpt2 does not know" in done.stderr
+
+
 def test_curve_of_steps_and_its_warnings(ask: Ask) -> None:
     steps = np.arange(1, 101)
     smooth = 2 + 3 * steps**-0.5

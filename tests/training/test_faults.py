@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ from gpt2cli.records import run_directory
 from gpt2cli.records.checkpoint import read_json, verify_checkpoint
 from gpt2cli.reporter import Silent
 from gpt2cli.training import checkpointing
+from gpt2cli.training import trainer as trainer_module
+from gpt2cli.training.ranks import Ranks
 from gpt2cli.training.retention import let_go
 from gpt2cli.training.trainer import train
 
@@ -107,6 +110,46 @@ def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(shard_directory: Path, u
     os.mkfifo(unfinished / name)
     with pytest.raises(BadInput, match=rf"{name} is no regular file; remove it"):
         train(plan_of(shard_directory, unfinished), Silent())
+
+
+@pytest.mark.parametrize(("lost", "says"), [
+    ("checkpoints/step-00000012/model.safetensors", "is missing"), ("metrics.jsonl", "metrics.jsonl is missing"),
+    ("manifest.json", r"manifest\.json"),
+])
+def test_a_finished_run_that_lost_files_is_not_called_done(
+    shard_directory: Path, whole: Path, tmp_path: Path, lost: str, says: str
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    assert train(plan_of(shard_directory, run), Silent()).already_done
+    (run / lost).write_bytes(b"") if lost == "manifest.json" else (run / lost).unlink()
+    with pytest.raises(BadInput, match=f"{says}.*this run was finished and is no longer whole.*--force trains it anew"):
+        train(plan_of(shard_directory, run), Silent())
+    train(plan_of(shard_directory, run, how={"force": True, "keep": 9}), Silent())
+    assert outcome(run) == outcome(whole)
+
+
+@pytest.mark.parametrize("where", ["validation loss", "gpt2.layers record"])
+def test_a_run_that_diverges_where_no_batch_shows_it_says_so(
+    shard_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    if where == "validation loss":
+        real = trainer_module.validate
+        monkeypatch.setattr(trainer_module, "validate", lambda *given: {**real(*given), "nll_nats_per_token": math.nan})
+    else:
+        monkeypatch.setattr(trainer_module, "layer_fields", lambda *given: [{"weight_norm": math.inf}])
+    with pytest.raises(Gpt2Error, match=f"step 4.*{where}|{where} after step 4 is nan.*a lower --lr"):
+        train(plan_of(shard_directory, tmp_path / "run", layers_every=4), Silent())
+
+
+def test_a_perplexity_beyond_all_numbers_is_none(
+    shard_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """exp(700) would be a number that nobody measured."""
+    real = Ranks.settle
+    monkeypatch.setattr(Ranks, "settle", lambda ranks, nlls, *given: real(
+        ranks, {number: 1e6 for number in nlls}, *given))
+    train(plan_of(shard_directory, tmp_path / "run", steps=4), Silent())
+    assert records_of(tmp_path / "run", "gpt2.eval")[-1]["ppl"] is None
 
 
 def steps_left(run: Path) -> list[int]:

@@ -122,6 +122,10 @@ def test_thresholds_from_a_file_and_one_by_one(gpt2_here: Gpt2, tmp_path: Path) 
                     ("--rules", "webtext,-language,-min-tokens"), ("--rules", "webtext,-webtext")):
         counts.append(len(kept(gpt2_here("webtext-scrape", "filter", *options, input=jsonl(many(12)), check=True))))
     assert counts == [0, 8, 8, 12, 12]
+    text = jsonl([{"text": "The boats came home in the evening. " * 200}])
+    for least, number in ((64.5, 1), ("1e2", 1), (1600.5, 1), (1601.5, 0)):
+        done = gpt2_here("webtext-scrape", "filter", "--set", f"min-tokens.minimum={least}", input=text, check=True)
+        assert len(kept(done)) == number, least
 
 
 @pytest.mark.parametrize(("arguments", "status", "says"), [
