@@ -51,9 +51,7 @@ def read_fit(path: str) -> KnownLaw:
 
 def known_law(record: Record, name: str) -> KnownLaw:
     """Return the law of a gpt2.fit/1 record that came from `name`; see read_fit."""
-    if record["law"] not in FORMS:
-        raise BadInput(f"{name}: the fit is of a law {ascii(record['law'])[:40]}, which this gpt2 does not know")
-    form = FORMS[record["law"]]
+    form = form_of_fit(record, name)
     if str(record.get("count", "total")) not in COUNTS:
         raise BadInput(f"{name}: the fit does not say which parameters N counts")
     values, setting = _parameters(record, form, name), _setting(record, name)
@@ -90,11 +88,16 @@ def last_fit(path: str) -> Record:
         found = record
     if found is None:
         raise BadInput(f"{display_name(path)} holds no gpt2.fit record; gpt2 fit-scaling -o FILE writes one")
-    if str(found["law"]) not in FORMS:
-        raise BadInput(
-            f"{display_name(path)}: a fit of law {str(found['law'])[:40]!r}, which this version does not know"
-        )
+    form_of_fit(found, display_name(path))
     return found
+
+
+def form_of_fit(record: Record, name: str) -> Form:
+    """Return the form of law that a gpt2.fit/1 record from `name` is a fit of; BadInput for one of a newer version."""
+    law = str(record["law"])
+    if law not in FORMS:
+        raise BadInput(f"{name}: a fit of law {law[:40]!r}, which this version does not know")
+    return FORMS[law]
 
 
 def _parameters(record: Record, form: Form, name: str) -> list[float]:

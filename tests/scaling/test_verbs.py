@@ -297,7 +297,7 @@ def test_a_fit_of_a_law_that_is_not_known_is_refused(ask: Ask, gpt2_here: Gpt2, 
     for words in (("plot", tmp_path / "fit.jsonl"), ("fit-scaling", "predict", "--fit", tmp_path / "fit.jsonl", "--n",
                                                      "1M", "--d", "10M")):
         done = gpt2_here(*words)
-        assert done.returncode == 65 and b"is of a law 'a newer one', which this gpt2 does not know" in done.stderr
+        assert done.returncode == 65 and b"a fit of law 'a newer one', which this version does not know" in done.stderr
 
 
 def test_curve_of_steps_and_its_warnings(ask: Ask) -> None:
