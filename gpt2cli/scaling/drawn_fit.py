@@ -72,7 +72,7 @@ class DrawnFit:
     def optima(self, compute: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return N_opt and the loss there for budgets (P,), nan where the law has no optimum between."""
         if isinstance(self.known.law, ChinchillaLaw):
-            n, d, loss = np.array([allocate(self.known.law.array(), float(c)) for c in compute]).T
+            n, d, loss = np.array([allocate(self.known.law.array(), float(c)) for c in compute]).reshape(-1, 3).T
             good = np.isfinite(n) & np.isfinite(d) & np.isfinite(loss) & (n > 0) & (d > 0)
             return np.where(good, n, np.nan), np.where(good, loss, np.nan)
         found = np.full((2, len(compute)), np.nan)
