@@ -290,16 +290,6 @@ def test_a_loss_that_the_law_of_batches_knows_no_answer_for(ask: Ask) -> None:
     assert plan["critical_batch_tokens"] is None and "the law gives no batch for a loss of 1e-300 nats" in said
 
 
-def test_a_fit_of_a_law_that_is_not_known_is_refused(ask: Ask, gpt2_here: Gpt2, ladder_metrics: Path,
-                                                     tmp_path: Path) -> None:
-    (fit, *_), _ = ask("fit", ladder_metrics, "--bootstrap", 0)
-    (tmp_path / "fit.jsonl").write_text(json.dumps({**fit, "law": "a newer one"}) + "\n")
-    for words in (("plot", tmp_path / "fit.jsonl"), ("fit-scaling", "predict", "--fit", tmp_path / "fit.jsonl", "--n",
-                                                     "1M", "--d", "10M")):
-        done = gpt2_here(*words)
-        assert done.returncode == 65 and b"a fit of law 'a newer one', which this version does not know" in done.stderr
-
-
 def test_curve_of_steps_and_its_warnings(ask: Ask) -> None:
     steps = np.arange(1, 101)
     smooth = 2 + 3 * steps**-0.5

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from in_process import gpt2_here as gpt2_here
+
+
+def test_a_fit_of_a_law_that_is_not_known_is_refused(
+    gpt2_here: Callable[..., subprocess.CompletedProcess[bytes]], ladder_metrics: Path, tmp_path: Path
+) -> None:
+    """As a newer version may write it."""
+    fit = json.loads(gpt2_here("fit-scaling", ladder_metrics, "--bootstrap", 0, check=True).stdout.splitlines()[0])
+    path = tmp_path / "fit.jsonl"
+    path.write_text(json.dumps({**fit, "law": "a newer one"}) + "\n")
+    for words in (("plot", path), ("fit-scaling", "predict", "--fit", path, "--n", "1M", "--d", "10M")):
+        done = gpt2_here(*words)
+        assert done.returncode == 65 and b"a fit of law 'a newer one', which this version does not know" in done.stderr
