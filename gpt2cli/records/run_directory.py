@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
-from gpt2cli.records.jsonl import Record, encode_record, parse_line
+from gpt2cli.records.jsonl import Record, parse_line
 from gpt2cli.records.locks import lock_file
 from gpt2cli.records.schemas import refuse_newer, schema_name
 
@@ -126,9 +126,8 @@ class AppendLog:
             os.ftruncate(self._file.fileno(), length)  # file.truncate() is not tried again after a signal
             self._file.seek(length)
 
-    def write(self, kind: str, fields: Record) -> None:
-        """Append one record."""
-        line = encode_record(kind, fields)
+    def write(self, line: bytes) -> None:
+        """Append one record's line."""
         with self._named():
             self._file.write(line)
             self._file.flush()

@@ -176,7 +176,7 @@ def _measure(n_params: float, value: float, stderr: float | None) -> str:
 
 def _widen(ends: tuple[float, float], log: bool) -> tuple[float, float]:
     low, high = ends
-    if low < high and not (log and high / low == 1):
+    if low < high:
         return low, high
     return (low / 2, high * 2) if log else (low - 0.5 * abs(low) - 1e-9, high + 0.5 * abs(high) + 1e-9)
 

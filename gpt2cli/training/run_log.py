@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2cli.errors import Gpt2Error
-from gpt2cli.records.jsonl import Record
+from gpt2cli.records.jsonl import Record, encode_record
 from gpt2cli.records.run_directory import METRICS, PERF, AppendLog, length_up_to_step
 from gpt2cli.training.config import TrainConfig
 
@@ -38,20 +38,21 @@ class RunLog:
 
     def begin(self, record: Record) -> None:
         """Write the run's own record, as it is from here on."""
-        self._metrics.write("gpt2.run", record)
+        self._metrics.write(encode_record("gpt2.run", record))
 
     def metrics(self, kind: str, step: int, fields: dict[str, Any]) -> None:
         """Append a record of `kind` at `step` to metrics.jsonl; Gpt2Error where a number in it is not finite."""
         try:
-            self._metrics.write(kind, {**self.at(step), **fields})
+            line = encode_record(kind, {**self.at(step), **fields})
         except ValueError:
             raise Gpt2Error(f"step {step}: a number of its {kind} record is not finite: training has diverged; a lower "
                             "--lr or a longer --warmup may help; the same command goes on from the newest checkpoint"
                             ) from None
+        self._metrics.write(line)
 
     def perf(self, step: int, fields: dict[str, Any]) -> None:
         """Append how fast `step` was to perf.jsonl."""
-        self._perf.write("gpt2.perf", {"run": self._record["run"], "step": step, **fields})
+        self._perf.write(encode_record("gpt2.perf", {"run": self._record["run"], "step": step, **fields}))
 
     def sync(self) -> tuple[int, str]:
         """Bring both to disk; return the length of metrics.jsonl in bytes, and its sha256."""

@@ -102,6 +102,8 @@ def test_smoothing_keeps_a_line_and_thinning_its_ends() -> None:
     line = np.arange(5000.0)
     np.testing.assert_allclose(smooth(line)[:4900], line[:4900])
     assert abs(smooth(np.random.default_rng(0).normal(size=5000))[50:]).max() < 0.6
+    leap = np.where(np.arange(500) == 200, 1e18, 1.0)
+    assert smooth(leap).min() == 1  # a norm of 0 could not be drawn on a logarithmic axis
     x, y = thin(line, line * 2)
     assert len(x) <= MAX_POINTS and (x[0], x[-1], y[-1]) == (0.0, 4999.0, 9998.0)
 

@@ -19,10 +19,9 @@ from runs_here import StopsAt, outcome, plan_of, records_of, train_through_stops
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import Console
 from gpt2cli.errors import BadInput, Gpt2Error, Interrupted, IOFailure, UsageFault
-from gpt2cli.records import run_directory
 from gpt2cli.records.checkpoint import read_json, verify_checkpoint
 from gpt2cli.reporter import Silent
-from gpt2cli.training import checkpointing
+from gpt2cli.training import checkpointing, run_log
 from gpt2cli.training import trainer as trainer_module
 from gpt2cli.training.ranks import Ranks
 from gpt2cli.training.retention import let_go
@@ -271,7 +270,7 @@ class DiskFull:
 
 @pytest.mark.parametrize(("module", "name", "which"), [
     (checkpointing, "save_weights", 3), (checkpointing, "write_tensors", 3), (checkpointing, "write_manifest", 3),
-    (run_directory, "encode_record", 12), (os, "fsync", 60),
+    (run_log, "encode_record", 12), (os, "fsync", 60),
 ])
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so_in_a_sentence(
     shard_directory: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gpt2cli.errors import BadInput
+from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.training.checkpointing import _read_position
 from gpt2cli.training.config import TrainConfig, TrainOptions, resolve
-from gpt2cli.training.recorded_config import recorded_config
+from gpt2cli.training.recorded_config import check_recordable, recorded_config
 
 
 def config() -> dict[str, Any]:
@@ -22,6 +22,13 @@ def config() -> dict[str, Any]:
 def test_what_train_writes_is_taken() -> None:
     found = recorded_config(Path("run"), {"config": config()})
     assert TrainConfig(**found).as_record() == config()
+
+
+@pytest.mark.parametrize(("name", "value"), [("lr", 1e20), ("checkpoint_every", 10**19), ("clip", 1e300)])
+def test_what_could_not_be_read_again_is_not_begun(name: str, value: float) -> None:
+    check_recordable(TrainConfig(**config()))
+    with pytest.raises(UsageFault, match=f"^{name} is .{{1,40}}, which is more than any run can have"):
+        check_recordable(TrainConfig(**config() | {name: value}))
 
 
 def test_fields_of_other_versions_are_left_to_the_caller() -> None:
