@@ -94,9 +94,9 @@ def write_tensors(
             for name in order:
                 written = made(name, tensors[name]).detach().to("cpu").contiguous()
                 if written.is_floating_point() and not bool(torch.isfinite(written.sum(dtype=torch.float64))):
-                    raise Gpt2Error(f"{name} holds a value that is not finite, so nothing is saved: a --lr or "
-                                    "--weight-decay that is far too high made it, or this machine's memory is at "
-                                    "fault. What was saved before is whole")
+                    raise Gpt2Error(f"{name} holds a value that is not finite, so nothing is saved: no "
+                                    "computation here makes one, so this machine's memory is at fault. What was saved "
+                                    "before is whole")
                 file.write(written.reshape(-1).view(torch.uint8).numpy().data)
     except OSError as error:
         error.filename = path.name

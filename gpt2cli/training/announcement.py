@@ -7,9 +7,9 @@ import torch
 from gpt2cli.model.gpt2 import GPT2
 from gpt2cli.reporter import Reporter
 from gpt2cli.training.batches import TrainingBatches
-from gpt2cli.training.checkpointing import Position
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.noise_scale import extra_micro_batches
+from gpt2cli.training.position import Position
 from gpt2cli.training.ranks import Ranks
 from gpt2cli.training.step import seconds_per_micro_batch
 

@@ -7,13 +7,14 @@ no part of it: resume cuts it after the records of that step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gpt2cli.errors import BadInput
 from gpt2cli.model.gpt2 import GPT2
@@ -23,7 +24,6 @@ from gpt2cli.records.checkpoint import (
     checkpoints_of,
     list_files,
     newest_verified,
-    read_json,
     write_json,
     write_manifest,
 )
@@ -33,43 +33,11 @@ from gpt2cli.tokens.huggingface import write_tokenizer_files
 from gpt2cli.tokens.vocabulary import Vocabulary
 from gpt2cli.training.config import TrainConfig
 from gpt2cli.training.optimizer import AdamW
+from gpt2cli.training.position import Position, read_position
 from gpt2cli.training.ranks import Ranks
 
 OPTIMIZER = "training/optimizer.safetensors"
 STATE = "training/state.json"
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands after `step` steps; metrics_bytes is the length of metrics.jsonl then.
-
-    Of the fields with defaults earlier checkpoints have none. lr_phase: that of gpt2.step/1. updates: the optimizer's
-    steps, fewer than `step` where batches were left out, None for as many. batches_left_out: by how many the data order
-    is ahead of the steps since a rollback. rollbacks: those since the last regular checkpoint. evaluation_due: the
-    evaluation of this step is still to be written. spikes, loss_scale: what spikes.SpikeDetector and
-    loss_scale.LossScale go on with. ranks: how many the bits depend on, None where any number gives the same.
-    micro_batch: the sequences asked for and those taken since memory ran out, None where it did not. metrics_sha256:
-    of the first metrics_bytes of metrics.jsonl.
-    """
-
-    run: str
-    step: int
-    tokens: int
-    flops: int
-    metrics_bytes: int
-    threads: int
-    device: str
-    torch: str
-    lr_phase: str | None = None
-    updates: int | None = None
-    batches_left_out: int = 0
-    rollbacks: list[Any] | None = None
-    evaluation_due: bool = False
-    spikes: dict[str, Any] | None = None
-    loss_scale: dict[str, Any] | None = None
-    ranks: int | None = None
-    micro_batch: dict[str, int] | None = None
-    metrics_sha256: str | None = None
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -113,12 +81,15 @@ def load_checkpoint(
 
 def read_checkpoint(path: Path, model: GPT2, optimizer: AdamW) -> Position:
     """Fill model and optimizer from one sound checkpoint; raise BadInput when it does not fit the model."""
-    position = _read_position(path / STATE)
+    position = read_position(path / STATE)
     optimizer.take_weights(read_weights(path / "model.safetensors", model.shape).items())
     try:
         updates = position.step if position.updates is None else position.updates
         with utf8_path(path / OPTIMIZER) as named:
-            optimizer.restore(load_file(named), updates)
+            moments = load_file(named)
+        if updates:
+            _check_moments(moments, model, path / OPTIMIZER)
+        optimizer.restore(moments, updates)
     except (KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path / OPTIMIZER} does not hold this model's optimizer state: {error}") from None
     return position
@@ -141,12 +112,13 @@ def restore_everywhere(
     return Position(**found) if found else None, step
 
 
-def _read_position(path: Path) -> Position:
-    try:
-        position = Position(**read_json(path))
-    except TypeError as error:
-        raise BadInput(f"{path} does not describe a position: {str(error)[:200]}") from None
-    counts = (position.step, position.tokens, position.metrics_bytes, position.batches_left_out, position.updates or 0)
-    if not all(type(count) is int and 0 <= count < 1 << 63 for count in counts):
-        raise BadInput(f"{path} does not describe a position: a count in it is none")
-    return position
+def _check_moments(moments: dict[str, Tensor], model: GPT2, path: Path) -> None:
+    for name, parameter in model.named_parameters():
+        for key in (f"exp_avg.{name}", f"exp_avg_sq.{name}"):
+            moment = moments[key]
+            if moment.shape != parameter.shape or not moment.is_floating_point():
+                raise BadInput(f"{path}: {key} has the shape {tuple(moment.shape)} and the type {moment.dtype}; the "
+                               f"model's is {tuple(parameter.shape)}")
+            low, high = (float(end) for end in moment.aminmax())
+            if not (math.isfinite(low) and math.isfinite(high)) or (low < 0 and key.startswith("exp_avg_sq.")):
+                raise BadInput(f"{path}: {key} lies between {low:.4g} and {high:.4g}, which no step of Adam makes")

@@ -268,6 +268,13 @@ class Ranks:
                            for rank in range(self.world)])
         return min((int(each) for each in found if each >= 0), default=None)
 
+    def largest(self, numbers: list[float]) -> list[float]:
+        """Return the largest that any rank has in each place: a collective. None is negative."""
+        if self.world == 1:
+            return numbers
+        found = self._sum([number if rank == self.rank else 0.0 for number in numbers for rank in range(self.world)])
+        return [max(found[i : i + self.world]) for i in range(0, len(found), self.world)]
+
     def settle(
         self, values: Mapping[int, float], count: int, fault: Interrupted | Gpt2Error | OSError | None = None
     ) -> list[float]:

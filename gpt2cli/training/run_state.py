@@ -26,7 +26,6 @@ from gpt2cli.reporter import Reporter
 from gpt2cli.training.announcement import compare_machine
 from gpt2cli.training.batches import TrainingBatches, ValidationSet
 from gpt2cli.training.checkpointing import (
-    Position,
     checkpoint_path,
     load_checkpoint,
     read_checkpoint,
@@ -37,10 +36,12 @@ from gpt2cli.training.compiling import use_compiled
 from gpt2cli.training.loss_scale import LossScale
 from gpt2cli.training.optimizer import AdamW
 from gpt2cli.training.plan import TrainPlan
+from gpt2cli.training.position import Position
 from gpt2cli.training.precision import prepare
 from gpt2cli.training.retention import let_go
 from gpt2cli.training.run_log import RunLog, UnwrittenLog
 from gpt2cli.training.spikes import SpikeDetector
+from gpt2cli.training.weight_bound import WeightBound
 
 Result = TypeVar("Result")
 
@@ -69,6 +70,7 @@ class RunState:
                 use_compiled(self.model, config)
         self.optimizer = AdamW(self.model, config)
         self.spikes = SpikeDetector(config.spike_sigmas if config.on_spike else None)
+        self.bound = WeightBound(config)
         self.loss_scale = LossScale(config.dtype == "fp16")
         self.log = (RunLog(plan.directory, record, config, plan.copy_metrics) if self.ranks.leader
                     else UnwrittenLog(record, config))
@@ -90,6 +92,7 @@ class RunState:
                                                  self.config, self.ranks)
         if self.model.native is not None:
             self.model.native.forget_weights()
+        self.bound.forget()
         self.log.cut(position.metrics_bytes if position else 0, self.step,
                      position.metrics_sha256 if position else None)
         self.left_out = position.batches_left_out if position else 0

@@ -139,6 +139,8 @@ class _Run(RunState):
         spike = self.spikes.judge(loss, grad_norm)
         if spike is not None:
             return self._meet(spike, batch)
+        if not self.bound.allows(self.model, self.optimizer, lr, grad_norm, self.ranks):
+            self._stop_before_infinity(lr, grad_norm)
         self.spikes.accept(loss, grad_norm)
         self.loss_scale.accept()
         before = weights_before(self.model, self.optimizer) if layers else {}
@@ -229,6 +231,13 @@ class _Run(RunState):
         if policy == "stop":
             hint = f"--on-spike skip --override leaves it out; {hint}"
         raise Gpt2Error(self.save_and_explain(f"{found}{tried}; {hint}; stopped"))
+
+    def _stop_before_infinity(self, lr: float, grad_norm: float) -> NoReturn:
+        self.model.zero_grad(set_to_none=True)
+        raise Gpt2Error(self.save_and_explain(
+            f"step {self.step + 1} changed no weight: with its learning rate of {lr:.3g}, weight decay of "
+            f"{self.config.weight_decay:.3g} and a gradient of norm {grad_norm:.3g} it could make a number that is not "
+            "finite; a lower --lr or --weight-decay, or a --clip, may help; stopped"))
 
     def _measure_noise(self, batch: int) -> float:
         done = itertools.count(1)

@@ -41,7 +41,7 @@ from gpt2cli.scaling.study import FitConfig, run_study
 from gpt2cli.tokens.export_vocabulary import vocabulary_file
 from gpt2cli.tokens.pack import PackConfig, pack_shards
 from gpt2cli.tokens.tokenize import shard_header
-from gpt2cli.training.checkpointing import Position
+from gpt2cli.training.position import Position
 from gpt2cli.webtext.crawl_state import CrawlState, Job, Settlement
 from gpt2cli.webtext.dedup_profiles import DEDUP_PROFILES
 from gpt2cli.webtext.finished_tasks import Finished, Output

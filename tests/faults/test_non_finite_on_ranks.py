@@ -20,6 +20,7 @@ from gpt2cli.tokens.order import data_order
 from gpt2cli.training.divided import Divided
 from gpt2cli.training.optimizer import held_here
 from gpt2cli.training.ranks import Ranks
+from gpt2cli.training.weight_bound import LARGEST, WeightBound
 
 CONTEXT = int(TINY[TINY.index("--context") + 1])
 BATCH = int(TINY[TINY.index("--batch-tokens") + 1]) // CONTEXT
@@ -91,5 +92,30 @@ def test_a_loss_that_is_not_finite_on_one_rank_ends_all_with_one_sentence(
     (said,) = [line for line in end.err[0].splitlines() if f"step {BAD_STEP}: the loss is nan" in line]
     named = re.search(r"its batch, windows? ([\d, ]+) of train-\S+\.tok\.zst, changed no weight", said)
     assert named is not None and str(int(windows[-1])) in named[1].split(", ") and named[1].count(",") < BATCH / 2
+    assert f"stopped after step {BAD_STEP - 1} of 7; the same command goes on from there" in said
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())[-1] == f"step-{BAD_STEP - 1:08d}"
+
+
+@pytest.mark.parametrize("rank", [0, 1] if WHOLE else [1])
+@pytest.mark.parametrize("way", WAYS if WHOLE else ORDINARY)
+def test_a_weight_that_a_step_could_make_infinite_on_one_rank_ends_all_before_it(
+    way: str, rank: int, train: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def allows(self: WeightBound, model: Any, optimizer: Any, lr: float, grad_norm: float, ranks: Ranks) -> bool:
+        steps.append(1)
+        if len(steps) == BAD_STEP:
+            self.forget()
+            if ranks.rank == rank:
+                with torch.no_grad():
+                    held_here(next(iter(model.parameters()))).view(-1)[0] = LARGEST
+        return real(self, model, optimizer, lr, grad_norm, ranks)
+
+    real = WeightBound.allows
+    monkeypatch.setattr(WeightBound, "allows", allows)
+    end = train(2, "run", *WAYS[way], check=False)
+    assert end.statuses == [1, 1] and end.err[1] == "", end.err
+    (said,) = [line for line in end.err[0].splitlines() if f"step {BAD_STEP} changed no weight" in line]
     assert f"stopped after step {BAD_STEP - 1} of 7; the same command goes on from there" in said
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())[-1] == f"step-{BAD_STEP - 1:08d}"

@@ -88,7 +88,9 @@ def agreements() -> dict[str, Any]:
             pass
         third = 1 / 3 + ranks.rank
         return {"leads": ranks.leader, "value": ranks.from_leader(value), "sums": [float(t.sum()) for t in tensors],
-                "any": [ranks.any(ranks.rank == 2), ranks.any(False)], "settled": ranks.settle({ranks.rank: third}, 3)}
+                "any": [ranks.any(ranks.rank == 2), ranks.any(False)],
+                "largest": ranks.largest([float(ranks.rank), 2.0 - ranks.rank, 1 / 3]),
+                "settled": ranks.settle({ranks.rank: third}, 3)}
 
 
 def test_ranks_agree(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_ranks_agree(tmp_path: Path) -> None:
     assert [each.pop("leads") for each in found] == [True, False, False]
     assert found[0] == found[1] == found[2] == {
         "value": {"name": "naïve \u2028", "numbers": [1, 2.5, None]}, "sums": [0.0, 10.0], "any": [True, False],
-        "settled": [1 / 3, 1 / 3 + 1, 1 / 3 + 2]}
+        "largest": [2.0, 2.0, 1 / 3], "settled": [1 / 3, 1 / 3 + 1, 1 / 3 + 2]}
 
 
 def failures(failing: int) -> list[Any]:

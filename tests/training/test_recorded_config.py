@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpt2cli.errors import BadInput, UsageFault
-from gpt2cli.training.checkpointing import _read_position
 from gpt2cli.training.config import TrainConfig, TrainOptions, resolve
 from gpt2cli.training.recorded_config import check_recordable, recorded_config
 
@@ -44,16 +42,3 @@ def test_fields_of_other_versions_are_left_to_the_caller() -> None:
 def test_other_values_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"^run/run.json: its {name} is .{{1,40}}, which no run has"):
         recorded_config(Path("run"), {"config": config() | {name: value}})
-
-
-@pytest.mark.parametrize("change", [{"step": "3"}, {"updates": 10**300}, {"tokens": -1}, {"metrics_bytes": 1.5},
-                                    {"[" * 1000: 1}])
-def test_a_position_is_of_counts(tmp_path: Path, change: dict[str, Any]) -> None:
-    state = {"run": "r", "step": 3, "tokens": 96, "flops": 10**30, "metrics_bytes": 0, "threads": 1, "device": "cpu",
-             "torch": "2"}
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    assert _read_position(tmp_path / "state.json").step == 3
-    (tmp_path / "state.json").write_text(json.dumps(state | change))
-    with pytest.raises(BadInput, match="does not describe a position") as error:
-        _read_position(tmp_path / "state.json")
-    assert len(str(error.value)) < 600
