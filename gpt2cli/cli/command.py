@@ -95,20 +95,58 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         if table not in COMMANDS:
             raise click.UsageError(f"{value}: [{table}] is no table of a gpt2 command", ctx)
     table = config.get(ctx.command.name or "", {})
-    known = _option_keys(ctx.command)
+    known = _options(ctx.command)
     keys = {key.replace("-", "_"): key for key in table}
     unknown = sorted(set(keys) - set(known) - _keys_of_verbs(ctx))
     if unknown:
         raise click.UsageError(f"{value}: [{ctx.command.name}] has unknown key {keys[unknown[0]]!r}", ctx)
-    several = {param.name for param in ctx.command.params if isinstance(param, click.Option) and param.multiple}
-    values = {known[key]: table[spelt] for key, spelt in keys.items() if key in known}
-    ctx.default_map = {name: [value] if name in several and not isinstance(value, list) else value
-                       for name, value in values.items()}
+    twice = sorted(set(table) - set(keys.values()))
+    if twice:
+        raise click.UsageError(f"{value}: [{ctx.command.name}] has {twice[0]!r} in two spellings", ctx)
+    values: dict[str, Any] = {}
+    for key, spelt in keys.items():
+        option = known.get(key)
+        if option is not None and not (option.is_flag and not option.is_bool_flag and table[spelt] is False):
+            values[str(option.name)] = _as_typed(option, table[spelt], f"{value}: {spelt}", ctx)
+    ctx.default_map = values
 
 
-def _option_keys(command: click.Command) -> dict[str, str]:
-    """Return the keys that a table may have for a command, and the parameter that each is of."""
-    return {option.removeprefix("--").replace("-", "_"): str(param.name)
+def _as_typed(option: click.Option, value: Any, where: str, ctx: click.Context) -> bool | str | list[str]:
+    """Return a value of TOML as it would be typed after its flag; UsageError for one that can't be."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise click.UsageError(f"{where} is {_shown(value)}; a flag is true or false", ctx)
+        return value if option.is_bool_flag else str(option.flag_value)
+    if option.nargs > 1:
+        if not isinstance(value, list) or len(value) != option.nargs:
+            raise click.UsageError(f"{where} takes an array of {option.nargs} values", ctx)
+    elif not option.multiple:
+        return _word(value, where, ctx)
+    return [_word(each, where, ctx) for each in (value if isinstance(value, list) else [value])]
+
+
+def _word(value: Any, where: str, ctx: click.Context) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise click.UsageError(f"{where} is {_shown(value)}; it takes a string or a number", ctx)
+    try:
+        word = str(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        raise click.UsageError(f"{where} is a number of too many digits", ctx) from None
+    if "\0" in word:
+        raise click.UsageError(f"{where} has a character 0 in it, which no option can have", ctx)
+    return word
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    kinds = {list: "an array", dict: "a table", str: "a string", int: "a number", float: "a number"}
+    return kinds.get(type(value), "a date or a time")
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """Return the options of a command by the keys that a table may have for them."""
+    return {option.removeprefix("--").replace("-", "_"): param
             for param in command.params if isinstance(param, click.Option) for option in param.opts}
 
 
@@ -118,4 +156,4 @@ def _keys_of_verbs(ctx: click.Context) -> set[str]:
     name = ctx.command.name
     command = root.get_command(ctx, name) if isinstance(root, click.Group) and name is not None else None
     verbs = getattr(command, "verbs", {}).values()
-    return {key for one in (command, *verbs) if one is not None for key in _option_keys(one)}
+    return {key for one in (command, *verbs) if one is not None for key in _options(one)}

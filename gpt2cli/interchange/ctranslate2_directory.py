@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gpt2cli.errors import Gpt2Error
 from gpt2cli.interchange.padded_tokens import token_names
+from gpt2cli.model.number_range import check_range
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.vocabulary import END_OF_TEXT, Vocabulary
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+_NARROW = {"fp16": torch.float16, "bf16": torch.bfloat16}
 FILES = ("model.bin", "config.json", "vocabulary.json")
 
 
@@ -24,12 +27,15 @@ def write_ctranslate2(directory: Path, tensors: dict[str, Tensor], shape: ModelS
                       dtype: str) -> None:
     """Write CTranslate2's files into an empty directory; `tensors` are fp32 by our names.
 
-    Raises Gpt2Error when ctranslate2 is not installed, OSError.
+    Raises Gpt2Error when ctranslate2 is not installed, UsageFault when a weight is too large for `dtype`, OSError.
     """
     try:
         from ctranslate2.specs import common_spec, transformer_spec
     except ImportError:
         raise Gpt2Error("this needs ctranslate2, which is not installed: pip install 'gpt2cli[export]'") from None
+    if dtype in _NARROW:
+        for name, tensor in tensors.items():
+            check_range(name, tensor, _NARROW[dtype])
     spec = transformer_spec.TransformerDecoderModelSpec.from_config(
         shape.n_layer, shape.n_head, pre_norm=True, activation=common_spec.Activation.GELUTanh)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gpt2cli.errors import Gpt2Error
 from gpt2cli.interchange.padded_tokens import token_names
+from gpt2cli.model.number_range import check_range
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
 from gpt2cli.tokens.vocabulary import Vocabulary
@@ -25,6 +27,8 @@ DTYPES = {"fp32": ("F32", 0), "fp16": ("F16", 1), "bf16": ("BF16", 32), "int8": 
 """Our names -> GGML's type of the matrices, and llama.cpp's number of such a file."""
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
 _BLOCK = 32
+_RANGES = {"F16": (torch.float16, 1.0), "BF16": (torch.bfloat16, 1.0), "Q8_0": (torch.float16, 127.0)}
+"""GGML's type -> what it keeps a value as, over what: a block of Q8_0 has its largest over 127 in fp16."""
 _PLACES = {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm",
            "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
 _OUTER = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
@@ -34,10 +38,14 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
                name: str) -> None:
     """Write one file. `tensors` are fp32 by our names; `name` is general.name, which tools show.
 
-    Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE,
-    OSError when the disk does not take it.
+    Raises Gpt2Error when the gguf package is not installed, BadInput when the vocabulary is no BPE, UsageFault when a
+    weight is too large for `dtype`, OSError when the disk does not take it.
     """
     gguf = _library()
+    kinds = {key: _kind(gguf, key, tensor, dtype) for key, tensor in sorted(tensors.items())}
+    for key, kind in kinds.items():
+        if kind.name in _RANGES:
+            check_range(key, tensors[key], *_RANGES[kind.name], told=dtype)
     with _quiet():
         writer = gguf.GGUFWriter(path, "gpt2")
         try:
@@ -46,7 +54,6 @@ def write_gguf(path: Path, tensors: dict[str, Tensor], shape: ModelShape, vocabu
             writer.add_size_label(gguf.size_label(shape.n_params, 0, 0, 0))
             _add_shape(writer, gguf, shape, DTYPES[dtype][1])
             _add_vocabulary(writer, shape, vocabulary)
-            kinds = {key: _kind(gguf, key, tensor, dtype) for key, tensor in sorted(tensors.items())}
             for key, kind in kinds.items():
                 laid_out = _laid_out(key, tensors[key])
                 numbers, n_bytes = gguf.GGML_QUANT_SIZES[kind]

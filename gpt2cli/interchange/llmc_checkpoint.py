@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpt2cli.errors import BadInput
 from gpt2cli.interchange.foreign_model import ForeignModel, fitted, named_shape
+from gpt2cli.model.number_range import check_range
 from gpt2cli.sizes import ModelShape
 
 MAGIC = 20240326
@@ -30,7 +31,10 @@ _LAYERED = ("ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias"
 
 
 def write_llmc(file: BinaryIO, tensors: dict[str, Tensor], shape: ModelShape, dtype: str) -> None:
-    """Write a model of fp32 tensors by our names; dtype "fp32" or "bf16"."""
+    """Write a model of fp32 tensors by our names; dtype "fp32" or "bf16". UsageFault where a weight is too large."""
+    if dtype == "bf16":
+        for name in tensors:
+            check_range(name, tensors[name], torch.bfloat16)
     padded = -(-shape.n_vocab // _PADDING) * _PADDING
     numbers = (MAGIC, VERSIONS[dtype], shape.n_ctx, shape.n_vocab, shape.n_layer, shape.n_head, shape.n_embd, padded)
     file.write(struct.pack("<8i", *numbers).ljust(HEADER_BYTES, b"\0"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpt2cli.errors import UsageFault
+from gpt2cli.model.number_range import check_range
 
 
 def narrowed(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
@@ -34,9 +34,8 @@ def narrowed(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.devic
 
 
 def _rounded(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    check_range(name, tensor, dtype)
     rounded = tensor.to(dtype)
-    if not bool(torch.isfinite(rounded).all()):
-        raise UsageFault(f"{name} holds {float(tensor.abs().max()):.3g}, too large for fp16; choose another --dtype")
     if dtype == torch.float16 and tensor.dim() == 2 and name != "wte.weight" and tensor.device.type == "cpu":
         return rounded.T.contiguous().T  # [out, in] in memory: see linear.py
     return rounded

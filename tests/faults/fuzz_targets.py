@@ -34,7 +34,6 @@ from faults.fuzz_web import (
 from foreign_models import SHAPE
 from tiny_models import lively_model
 
-from gpt2cli.cli import command as command_line
 from gpt2cli.cli.main import COMMANDS, CommandTable
 from gpt2cli.detection import detector_file
 from gpt2cli.detection import texts as detection_texts
@@ -192,7 +191,7 @@ def config_file(path: Path) -> None:
         found = group.get_command(click.Context(group), name)
         assert found is not None and name in COMMANDS
         with contextlib.suppress(click.UsageError):
-            command_line._read_config(click.Context(found, info_name=name), cast(Any, None), str(path))
+            found.make_context(name, ["--config", str(path), *(["shards"] if name == "train" else [])])
 
 
 def law(path: Path) -> None:

@@ -29,6 +29,27 @@ def test_the_cli_offers_every_kind() -> None:
     assert set(CLI_KINDS) == set(DTYPES)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("kind", "dtype"), [(kind, dtype) for kind in DTYPES for dtype in DTYPES[kind]])
+def test_a_weight_that_the_type_cannot_hold(
+    gpt2_here: Callable[..., Any], model_directory: Path, tmp_path: Path, kind: str, dtype: str
+) -> None:
+    """The largest number of fp32 is in no narrower float; int8 has a scale in fp32, in GGUF one in fp16."""
+    shutil.copytree(model_directory, tmp_path / "m")
+    (tmp_path / "m" / "manifest.json").unlink(missing_ok=True)
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("h.1.mlp.c_fc.weight"))
+    tensors[name][2, 5] = torch.finfo(torch.float32).max
+    save_file(tensors, tmp_path / "m" / "model.safetensors", {"format": "pt"})
+    result = gpt2_here("export", tmp_path / "m", "--to", kind, "--dtype", dtype, "-o", tmp_path / "x")
+    if dtype == "fp32" or (kind, dtype) == ("ctranslate2", "int8"):
+        assert result.returncode == 0, result.stderr
+    else:
+        assert result.returncode == 2 and result.stderr.endswith(
+            f"gpt2 export: h.1.mlp.c_fc.weight holds 3.4e+38, too large for {dtype}; choose another --dtype\n".encode())
+        assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 @pytest.mark.parametrize("kind", DTYPES)
 def test_the_same_bytes_again_and_no_path_in_them(
     gpt2_here: Callable[..., Any], model_directory: Path, tmp_path: Path, kind: str

@@ -15,6 +15,7 @@ import torch
 from foreign_models import SHAPE, own_state
 from tiny_models import lively_model, small_vocabulary
 
+from gpt2cli.errors import UsageFault
 from gpt2cli.interchange.gguf_file import DTYPES, write_gguf
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.huggingface import merge_lines
@@ -104,6 +105,32 @@ def test_types_of_tensors(tmp_path: Path) -> None:
             assert kinds["token_embd.weight"] == kinds["blk.0.attn_qkv.weight"] == ("F16" if narrow else name)
             assert kinds["blk.1.ffn_down.weight"] == name, "its rows have 64 numbers or more"
             assert fields(reader)["general.file_type"] == number
+
+
+FP16, BF16 = 65504.0, 3.3895e38
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("dtype", "n_embd", "name", "most"), [
+    ("fp16", 32, "wte.weight", FP16), ("bf16", 32, "wte.weight", BF16), ("int8", 32, "wte.weight", 127 * FP16),
+    ("int8", 16, "h.1.attn.c_proj.weight", FP16), ("int8", 16, "h.1.mlp.c_proj.weight", 127 * FP16),
+    ("fp16", 32, "h.0.ln_1.bias", 3.4e38),
+])
+def test_a_weight_too_large_for_the_type_is_refused_and_the_largest_is_not_infinite(
+    tmp_path: Path, dtype: str, n_embd: int, name: str, most: float
+) -> None:
+    shape = ModelShape(2, 2, n_embd, 32, 500)
+    state = own_state(shape)
+    state[name].view(-1)[3] = -most
+    write_gguf(tmp_path / "m.gguf", state, shape, small_vocabulary(), dtype, "m")
+    for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors:
+        numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        assert np.isfinite(numbers).all()
+    if most < 3.4e38:
+        state[name].view(-1)[3] = -most * 1.002
+        with pytest.raises(UsageFault, match=rf"^{name} holds \S+, too large for {dtype}; choose another --dtype$"):
+            write_gguf(tmp_path / "n.gguf", state, shape, small_vocabulary(), dtype, "m")
+        assert not (tmp_path / "n.gguf").exists()
 
 
 def test_ids_past_the_vocabulary_have_names(tmp_path: Path) -> None:
