@@ -63,12 +63,16 @@ class StdoutGone(Exception):
 _NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "std::bad_alloc", "new thread",
               "could not create a primitive", "could not execute a primitive", "could not create a memory")
 """What torch, its oneDNN and Python's threads say, as a RuntimeError, where there is no memory."""
+_NO_ROOM_TO_LOAD = ("failed to map segment", "cannot allocate memory in static TLS block", "Cannot allocate memory")
+"""What the system's loader says, as an ImportError, where there is no memory for a library."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of whatever library, says that an allocation failed."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):
+        return any(words in str(error) for words in _NO_ROOM_TO_LOAD)
     return isinstance(error, (MemoryError, OutOfMemory)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY))
 

@@ -9,7 +9,7 @@ import click
 
 from gpt2cli.cli import scaling_batch, scaling_trends
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, OutputPath, Real, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.options import Amount, OutputPath, Real, files_argument, force_option, output_option, seed_option
 from gpt2cli.cli.scaling_compare import compare
 from gpt2cli.cli.scaling_inference import inference
 from gpt2cli.cli.scaling_optimal import optimal
@@ -67,7 +67,7 @@ class FitScaling(VerbCommand):
 )
 @click.option(
     "--unique",
-    type=Count(1),
+    type=Amount(1),
     metavar="U",
     help="Different tokens that the runs were trained on, for data-constrained.",
 )
@@ -85,7 +85,7 @@ class FitScaling(VerbCommand):
 )
 @click.option(
     "--flops",
-    type=Count(1),
+    type=Amount(1),
     multiple=True,
     metavar="C",
     help="Budget to allocate, repeatable; default: 10 times the largest run. " + FLOPS_NOTE,

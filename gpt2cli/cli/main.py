@@ -18,6 +18,7 @@ import click
 import gpt2cli
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import say
+from gpt2cli.cli.out_of_memory import memory_sentence
 from gpt2cli.cli.stdout import open_stdout
 from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, is_out_of_memory, os_sentence
 
@@ -139,10 +140,11 @@ def _complete_or_run(arguments: list[str]) -> int:
 
 
 def _command_name(arguments: list[str]) -> str:
-    for argument in arguments:
-        if argument in COMMANDS:
-            return f"gpt2 {argument}"
-    return "gpt2"
+    return " ".join(("gpt2", *_from_command(arguments)[:1]))
+
+
+def _from_command(arguments: list[str]) -> list[str]:
+    return next((arguments[place:] for place, word in enumerate(arguments) if word in COMMANDS), [])
 
 
 def _explain(name: str, error: Exception) -> int:
@@ -167,7 +169,7 @@ def _explain(name: str, error: Exception) -> int:
         say(f"{name}: {os_sentence(error)}")
         return 74
     if is_out_of_memory(error):
-        say(f"{name}: out of memory; a smaller --micro-batch, --size or input needs less")
+        say(f"{name}: {memory_sentence(_from_command(sys.argv[1:]), error)}")
         return 1
     traceback.print_exc()
     say(f"{name}: this is a bug in gpt2cli; please report it with the lines above")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import click
 
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12,
           "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_COUNT = re.compile(r"(\d{1,99}(?:\.\d{1,99})?(?:e[+]?\d{1,2})?)([KMBGT]?i?)", re.IGNORECASE)
 
 
 class Count(click.ParamType):
-    """A whole number: 300, 2K, 1.5M, 64Ki, 1e9."""
+    """A whole number: 300, 2K, 1.5M, 64Ki, 1e9. What it counts is held or looped over, so it fits a machine's word."""
 
     name = "count"
 
-    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+    def __init__(self, minimum: int = 0, maximum: int = 2**63 - 1) -> None:
         self.minimum, self.maximum = minimum, maximum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -26,18 +28,26 @@ class Count(click.ParamType):
         if isinstance(value, bool):
             self.fail(f"{value!r} is no count", param, ctx)
         if isinstance(value, int):
-            number: float = value
+            number: int | Fraction = value
         else:
-            match = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+]?\d{1,2})?)([KMBGT]?i?)", str(value).strip(), re.IGNORECASE)
+            match = _COUNT.fullmatch(str(value).strip())
             if not match or match[2].upper() not in _SCALE:
                 self.fail(f"{value!r} is no count; write 300, 2K, 1.5M, 64Ki or 1e9", param, ctx)
             digits, scale = match[1], _SCALE[match[2].upper()]
-            number = int(digits) * scale if digits.isdigit() else float(digits) * scale
+            number = Fraction(digits) * scale
         if number != int(number) or number < self.minimum:
             self.fail(f"{value!r} is not a whole number of at least {self.minimum}", param, ctx)
-        if self.maximum is not None and number > self.maximum:
-            self.fail(f"{value!r} is more than {self.maximum:,}", param, ctx)
+        if number > self.maximum:
+            most = f"{self.maximum:,}" if self.maximum < 2**63 - 1 else f"{self.maximum:.4g}"
+            self.fail(f"{value!r} is more than {most}", param, ctx)
         return int(number)
+
+
+class Amount(Count):
+    """A whole number that a law speaks of and no machine has to hold: parameters, tokens or FLOP."""
+
+    def __init__(self, minimum: int = 0, maximum: int = 10**60) -> None:
+        super().__init__(minimum, maximum)
 
 
 class Real(click.FloatRange):

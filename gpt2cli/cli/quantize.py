@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -52,14 +53,13 @@ def command(console: Console, model: str | None, bits: str, group_size: str | No
 def table(summary: QuantiseSummary) -> list[str]:
     """Return original and quantised side by side, and their ratios."""
     before, after = summary.original, summary.quantised
-    assert before.perplexity is not None and after.perplexity is not None
     assert before.tokens_per_second is not None and after.tokens_per_second is not None
     assert before.nll_nats is not None and after.nll_nats is not None
     rows = [
         ("", "original", "quantised", "ratio"),
         ("bytes", f"{before.n_bytes:,}", f"{after.n_bytes:,}", f"{after.n_bytes / before.n_bytes:.3f}"),
-        ("perplexity", f"{before.perplexity:.4f}", f"{after.perplexity:.4f}",
-         f"{after.perplexity / before.perplexity:.5f}"),
+        ("perplexity", _shown(before.perplexity), _shown(after.perplexity),
+         f"{math.exp(change):.5f}" if abs(change := after.nll_nats - before.nll_nats) < 700 else "-"),
         ("nats per token", f"{before.nll_nats:.5f}", f"{after.nll_nats:.5f}",
          f"{after.nll_nats - before.nll_nats:+.5f}"),
         ("decodes in", str(before.dtype), str(after.dtype), ""),
@@ -67,3 +67,7 @@ def table(summary: QuantiseSummary) -> list[str]:
          f"{after.tokens_per_second / before.tokens_per_second:.2f}"),
     ]
     return [f"{name:<15}{a:>14}{b:>14}{c:>10}".rstrip() for name, a, b, c in rows]
+
+
+def _shown(perplexity: float | None) -> str:
+    return "beyond count" if perplexity is None else f"{perplexity:.4f}" if perplexity < 1e6 else f"{perplexity:.4g}"

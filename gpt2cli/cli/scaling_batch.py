@@ -8,7 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
+from gpt2cli.cli.options import Amount, Real, files_argument, force_option, output_option
 from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, write_records
 from gpt2cli.errors import UsageFault
 
@@ -20,7 +20,7 @@ _NOISE_SOURCE = "gradient noise scale, McCandlish et al. 2018 (arXiv 1812.06162)
 @files_argument()
 @click.option("--loss", "losses", type=Real(0, 100, min_open=True), multiple=True, metavar="L",
               help="Loss in nats a token at which to ask Kaplan's law; repeatable.")
-@click.option("--batch-tokens", "batches", type=Count(1), multiple=True, metavar="B",
+@click.option("--batch-tokens", "batches", type=Amount(1), multiple=True, metavar="B",
               help="Also what a batch of B tokens costs in steps and in tokens; repeatable.")
 @click.option("--half-life", type=Real(0, 1e9, min_open=True), metavar="N",
               help="Of the moving averages, in measurements; default a twentieth of those so far, 1 to 100.")
@@ -86,9 +86,9 @@ def _show_batches(records: list[dict[str, Any]]) -> None:
 
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
 @law_options
-@click.option("--n", "size", type=Count(1), required=True, metavar="N", help="Parameters.")
-@click.option("--d", "tokens", type=Count(1), required=True, metavar="D", help="Tokens of the data set.")
-@click.option("--batch-tokens", type=Count(1), metavar="B", help="Tokens of a step; default: the critical batch size.")
+@click.option("--n", "size", type=Amount(1), required=True, metavar="N", help="Parameters.")
+@click.option("--d", "tokens", type=Amount(1), required=True, metavar="D", help="Tokens of the data set.")
+@click.option("--batch-tokens", type=Amount(1), metavar="B", help="Tokens of a step; default: the critical batch size.")
 @output_option()
 @force_option()
 @click.pass_obj

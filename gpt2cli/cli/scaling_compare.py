@@ -8,7 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, files_argument, force_option, output_option
+from gpt2cli.cli.options import Amount, Real, files_argument, force_option, output_option
 from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.cli.scaling_shapes import compare_shapes
 from gpt2cli.errors import UsageFault
@@ -17,8 +17,8 @@ from gpt2cli.errors import UsageFault
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
 @files_argument()
 @law_options
-@click.option("--flops", type=Count(1), metavar="C", help="Compare ways to spend C FLOP.")
-@click.option("--n", "sizes", type=Count(1), multiple=True, metavar="N", help="With --flops: a size; repeatable.")
+@click.option("--flops", type=Amount(1), metavar="C", help="Compare ways to spend C FLOP.")
+@click.option("--n", "sizes", type=Amount(1), multiple=True, metavar="N", help="With --flops: a size; repeatable.")
 @click.option("--tokens-per-parameter", "ratios", type=Real(0, 1e12, min_open=True), multiple=True, metavar="R",
               help="With --flops: D/N; repeatable.")
 @click.option("--reference", metavar="RUN", help="Compare the runs of FILE with this one, by its name's beginning.")

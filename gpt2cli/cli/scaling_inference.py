@@ -6,7 +6,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, force_option, output_option
+from gpt2cli.cli.options import Amount, Real, force_option, output_option
 from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.errors import UsageFault
 
@@ -14,10 +14,10 @@ from gpt2cli.errors import UsageFault
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
 @law_options
 @click.option("--loss", type=Real(0, 100, min_open=True), metavar="L", help="The loss to reach, in nats a token.")
-@click.option("--quality-of", type=Count(1), metavar="N",
+@click.option("--quality-of", type=Amount(1), metavar="N",
               help="Instead: the loss of N parameters trained compute-optimally.")
-@click.option("--flops", type=Count(1), metavar="C", help="Instead: the loss that C FLOP of training reach at best.")
-@click.option("--inference-tokens", "tokens", type=Count(0), multiple=True, required=True, metavar="D",
+@click.option("--flops", type=Amount(1), metavar="C", help="Instead: the loss that C FLOP of training reach at best.")
+@click.option("--inference-tokens", "tokens", type=Amount(0), multiple=True, required=True, metavar="D",
               help="Tokens the model will read and write in its life; repeatable.")
 @output_option()
 @force_option()

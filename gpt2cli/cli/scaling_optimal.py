@@ -8,7 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, force_option, output_option
+from gpt2cli.cli.options import Amount, Count, Real, force_option, output_option
 from gpt2cli.cli.scaling_options import (
     ENVIRONMENT,
     FLOPS_NOTE,
@@ -23,9 +23,9 @@ from gpt2cli.sizes import GPT2_CONTEXT, GPT2_VOCAB_SIZE
 
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
 @law_options
-@click.option("--flops", type=Count(1), multiple=True, required=True, metavar="C",
+@click.option("--flops", type=Amount(1), multiple=True, required=True, metavar="C",
               help="Budget in FLOP, repeatable. " + FLOPS_NOTE)
-@click.option("--unique-tokens", type=Count(1), metavar="U", help="How many different tokens there are (muennighoff).")
+@click.option("--unique-tokens", type=Amount(1), metavar="U", help="How many different tokens there are (muennighoff).")
 @click.option("--architectures", is_flag=True,
               help="Search networks of whole layers, widths and heads, each with its exact FLOP a token.")
 @click.option("--context", type=Count(1), default=GPT2_CONTEXT, show_default=True, metavar="T",

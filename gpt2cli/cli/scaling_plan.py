@@ -8,7 +8,17 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import AnyPath, Count, Real, Whole, device_option, force_option, output_option, threads_option
+from gpt2cli.cli.options import (
+    Amount,
+    AnyPath,
+    Count,
+    Real,
+    Whole,
+    device_option,
+    force_option,
+    output_option,
+    threads_option,
+)
 from gpt2cli.cli.scaling_options import ENVIRONMENT, the_law, write_records
 from gpt2cli.errors import UsageFault
 from gpt2cli.sizes import GPT2_CONTEXT, GPT2_VOCAB_SIZE, ModelShape, default_heads, size_by_name
@@ -28,11 +38,11 @@ _BATCH_TOKENS = 524_288
 @click.option("--layers", type=Count(1), metavar="N", help="Layers of that run's model; with --embd.")
 @click.option("--embd", type=Count(1), metavar="N", help="Its width.")
 @click.option("--heads", type=Count(1), metavar="N", help="Its heads; default: head size 64, or less.")
-@click.option("--d", "tokens", type=Count(1), metavar="D", help="Its training tokens; default: 20 a parameter.")
+@click.option("--d", "tokens", type=Amount(1), metavar="D", help="Its training tokens; default: 20 a parameter.")
 @click.option("--context", type=Count(1), metavar="T", help="Default 32 for a ladder, 1024 for a run.")
 @click.option("--vocab-size", type=Count(1), metavar="V", help="Vocabulary of the run; default 50,257.")
 @click.option("--batch-tokens", type=Count(1), metavar="B", help="Tokens of its step; default 524,288.")
-@click.option("--flops-per-second", "rate", type=Count(1), metavar="X",
+@click.option("--flops-per-second", "rate", type=Amount(1), metavar="X",
               help="Speed of a device: its peak times its utilisation; default: measured here.")
 @click.option("--devices", type=Whole(1, 1_000_000), metavar="N", help="Devices that share each batch; default 1.")
 @click.option("--price", type=Real(0), metavar="P", help="Of a device and hour, in any currency.")

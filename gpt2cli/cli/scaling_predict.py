@@ -8,7 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, files_argument, force_option, output_option
+from gpt2cli.cli.options import Amount, files_argument, force_option, output_option
 from gpt2cli.cli.scaling_foretold import beside_runs
 from gpt2cli.cli.scaling_options import ENVIRONMENT, law_options, the_law, warn_of_reach, write_records
 from gpt2cli.errors import UsageFault
@@ -17,12 +17,12 @@ from gpt2cli.errors import UsageFault
 @click.command("fit-scaling", cls=Gpt2Command, context_settings=ENVIRONMENT)
 @files_argument()
 @law_options
-@click.option("--n", "sizes", type=Count(1), multiple=True, metavar="N", help="Parameters; repeatable, as --d is.")
-@click.option("--d", "lengths", type=Count(1), multiple=True, metavar="D", help="Training tokens.")
-@click.option("--flops", type=Count(1), multiple=True, metavar="C", help="Budget in FLOP, C = 6 N D; repeatable.")
-@click.option("--steps", type=Count(1), multiple=True, metavar="S", help="Steps, for kaplan-ns, with --batch-tokens.")
-@click.option("--batch-tokens", type=Count(1), metavar="B", help="Tokens of a step, with --steps.")
-@click.option("--unique-tokens", type=Count(1), metavar="U", help="How many of the D tokens differ, for muennighoff.")
+@click.option("--n", "sizes", type=Amount(1), multiple=True, metavar="N", help="Parameters; repeatable, as --d is.")
+@click.option("--d", "lengths", type=Amount(1), multiple=True, metavar="D", help="Training tokens.")
+@click.option("--flops", type=Amount(1), multiple=True, metavar="C", help="Budget in FLOP, C = 6 N D; repeatable.")
+@click.option("--steps", type=Amount(1), multiple=True, metavar="S", help="Steps, for kaplan-ns, with --batch-tokens.")
+@click.option("--batch-tokens", type=Amount(1), metavar="B", help="Tokens of a step, with --steps.")
+@click.option("--unique-tokens", type=Amount(1), metavar="U", help="How many of the D tokens differ, for muennighoff.")
 @output_option()
 @force_option()
 @click.pass_obj

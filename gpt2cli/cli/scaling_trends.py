@@ -9,7 +9,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.console import Console
-from gpt2cli.cli.options import Count, Real, Whole, files_argument, force_option, output_option, seed_option
+from gpt2cli.cli.options import Amount, Real, Whole, files_argument, force_option, output_option, seed_option
 from gpt2cli.cli.scaling_options import ENVIRONMENT, write_records
 from gpt2cli.errors import BadInput, UsageFault
 
@@ -26,7 +26,7 @@ _AXES = {"n": "N", "d": "D", "c": "C"}
 @click.option("--floor", type=Real(), default=0.0, show_default=True, metavar="X",
               help="What guessing gives, such as 0.25 of four choices: where a logistic begins.")
 @click.option("--ceiling", type=Real(), default=1.0, show_default=True, metavar="X", help="Where a logistic ends.")
-@click.option("--at", "wanted", type=Count(1), multiple=True, metavar="X", help="Answer for this x; repeatable.")
+@click.option("--at", "wanted", type=Amount(1), multiple=True, metavar="X", help="Answer for this x; repeatable.")
 @click.option("--bootstrap", "resamples", type=Whole(0, 100_000), default=200, show_default=True, metavar="N",
               help="Resamples for the 95 % intervals; 0: none.")
 @seed_option("Seed of the resamples.")
@@ -118,7 +118,7 @@ def _show_capability(fits: list[Any], against: str) -> None:
               help="What the loss is a function of.")
 @click.option("--form", type=click.Choice(["power", "exponential"]),
               help="Default: the one that the last fifth of the curve, held out, speaks for.")
-@click.option("--at", "wanted", type=Count(1), multiple=True, metavar="X", help="Answer for this x; repeatable.")
+@click.option("--at", "wanted", type=Amount(1), multiple=True, metavar="X", help="Answer for this x; repeatable.")
 @click.option("--bootstrap", "resamples", type=Whole(0, 100_000), default=200, show_default=True, metavar="N",
               help="Resamples of the residuals, for 95 % intervals; 0: none.")
 @seed_option("Seed of the resamples.")

@@ -56,8 +56,8 @@ class Version:
 
     @property
     def perplexity(self) -> float | None:
-        """The perplexity of the text, a token."""
-        return None if self.nll_nats is None else math.exp(min(self.nll_nats, 700.0))
+        """The perplexity of the text, a token; None where it was not measured or is beyond all numbers."""
+        return None if self.nll_nats is None or self.nll_nats > 700.0 else math.exp(self.nll_nats)
 
 
 @dataclass(frozen=True)

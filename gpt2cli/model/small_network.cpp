@@ -146,7 +146,7 @@ struct Parameter {
         const int64_t C = s.C, last = 2 + EACH * s.L, kind = p < 2 ? p : p < last ? 2 + (p - 2) % EACH : 2;
         rows = kind == 0 ? s.V : kind == 1 ? s.T : kind == QKV || kind == OUT || kind == FC ? C : kind == PROJ ? 4 * C : 1;
         columns = kind / 2 == QKV / 2 ? 3 * C : kind / 2 == FC / 2 ? 4 * C : C;
-        turned = rows > 1 && kind != 1;
+        turned = kind == 0 || kind == QKV || kind == OUT || kind == FC || kind == PROJ;
     }
     int64_t room() const { return round_up(rows) * pitch(columns); }
 };

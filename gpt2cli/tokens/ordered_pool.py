@@ -53,6 +53,8 @@ class OrderedPool(Generic[Task, Result]):
         try:
             for _ in range(self._workers):
                 self._start()
+                if signal.sigpending() & set(_STOPPING):  # a thousand forks take seconds; one worker is enough to stop
+                    break
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -67,7 +69,11 @@ class OrderedPool(Generic[Task, Result]):
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, [*self._processes, ours], self._work), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except BlockingIOError:  # EAGAIN
+            raise Gpt2Error(f"only {len(self._processes):,} of {self._workers:,} worker processes can be started: no "
+                            "more are allowed (ulimit -u); give fewer --jobs, or raise that limit") from None
         theirs.close()
         self._processes[ours] = process
         self._idle.append(ours)

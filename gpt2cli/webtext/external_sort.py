@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -125,7 +126,8 @@ def read_rows(path: Path, dtype: Any, rows: int) -> Iterator[np.ndarray]:
     """Yield the rows of a flat file, at most `rows` at a time. Raises OSError."""
     kind = np.dtype(dtype)
     with open(path, "rb") as file:
-        while data := file.read(rows * kind.itemsize):
+        at_once = min(rows, 1 + os.fstat(file.fileno()).st_size // kind.itemsize)  # all that is asked for is allocated
+        while data := file.read(at_once * kind.itemsize):
             yield np.frombuffer(data, dtype=kind)
 
 

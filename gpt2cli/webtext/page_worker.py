@@ -44,7 +44,7 @@ def limit_memory(more_bytes: int) -> None:
     try:
         import resource
 
-        limit = _memory(b"VmSize")[0] + more_bytes
+        limit = min(_memory(b"VmSize")[0] + more_bytes, 2**63 - 1)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     except (ImportError, ValueError, OSError):
         pass  # macOS refuses; the time limit still holds

@@ -119,6 +119,7 @@ class SignatureFile:
         with open(self.path, "rb") as file:
             digest.update(file.readline(MAX_HEADER))
             left = self.facts.documents
+            rows = min(rows, 1 + os.fstat(file.fileno()).st_size // dtype.itemsize)  # all asked for is allocated
             while left:
                 data = file.read(min(rows, left) * dtype.itemsize)
                 digest.update(data)

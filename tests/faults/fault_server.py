@@ -48,7 +48,7 @@ def serve() -> None:
         if asked["kill_after_s"] is not None:
             time.sleep(asked["kill_after_s"])
             os.kill(child, signal.SIGKILL)  # or its zombie
-        status = surroundings.wait(child)
+        status = surroundings.wait(child, asked["around"].get("seconds"))
         calls, removals = map(int, report.words().split() or (-1, -1))
         print(json.dumps({"status": status, "calls": calls if calls >= 0 else None,
                           "removals": removals if calls >= 0 else None, "seconds": time.monotonic() - began,

@@ -10,7 +10,9 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PIPE_BYTES = 4096
@@ -37,7 +39,8 @@ class Heard:
 
 
 def enter(around: dict[str, Any], stderr: Heard) -> None:
-    """Take standard streams (a path, or None for a closed one), file_bytes and clock as `around` has them."""
+    """Take standard streams (a path, or None for a closed one), file_bytes, memory (bytes to allocate) and clock as
+    `around` has them."""
     _stream(0, around.get("stdin", os.devnull), os.O_RDONLY)
     _stream(1, around.get("stdout", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stderr.writing, 2)
@@ -50,12 +53,26 @@ def settle(around: dict[str, Any]) -> None:
     if around.get("file_bytes") is not None:
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (around["file_bytes"], most))
+    if around.get("memory") is not None:  # beyond what it has
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + around["memory"], most))
     seconds, readings = around.get("clock", (0, 0))
     ctypes.CDLL(os.environ["LD_PRELOAD"]).set_clock(ctypes.c_long(seconds), ctypes.c_long(readings))
 
 
-def wait(child: int) -> int:
-    """Return the exit code of a child; one that stops is told to go on."""
+def wait(child: int, seconds: float | None = None) -> int:
+    """Return the exit code of a child; one that stops is told to go on.
+
+    seconds: after them it is asked to end by SIGTERM, and where it does not in as long again, it is killed.
+    """
+    for number in () if seconds is None else (signal.SIGTERM, signal.SIGKILL):
+        ends = time.monotonic() + seconds
+        while (found := os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG)) is None and (
+                time.monotonic() < ends):
+            time.sleep(0.01)
+        if found is None:
+            os.kill(child, number)
     while True:
         _, status = os.waitpid(child, os.WUNTRACED)
         if not os.WIFSTOPPED(status):

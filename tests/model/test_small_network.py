@@ -19,6 +19,7 @@ from gpt2cli.sizes import ModelShape
 SHAPES = [
     (ModelShape(2, 2, 16, 32, 512), 16),
     (ModelShape(1, 1, 16, 16, 50), 3),
+    (ModelShape(1, 2, 2, 16, 50), 3),
     (ModelShape(2, 3, 24, 32, 300), 5),
     (ModelShape(3, 5, 45, 48, 511), 7),
     (ModelShape(1, 9, 90, 64, 17), 2),
@@ -80,6 +81,17 @@ def test_loss_and_gradient_are_those_of_autograd(
         torch.set_num_threads(before)
     assert found == pytest.approx(nll, rel=1e-6)
     assert _off_by(_gradients(model), exact, 0.25) < 5e-6
+
+
+def test_a_network_one_wide() -> None:
+    """Its norms make nothing of their inputs, so most gradients are zero and errors are measured by the largest."""
+    shape = ModelShape(2, 1, 1, 16, 50)
+    model, (inputs, targets) = _network(shape), _rows(shape, 3)
+    nll, exact = _exact(model, inputs, targets)
+    assert float(SmallNetwork(model, small_network_library()).add(inputs, targets, 1.0)) == pytest.approx(nll, rel=1e-6)
+    largest = max(float(gradient.abs().max()) for gradient in exact)
+    assert all(float((ours.double() - theirs).abs().max()) < 1e-4 * largest
+               for ours, theirs in zip(_gradients(model), exact, strict=True))
 
 
 def test_it_equals_transformers() -> None:

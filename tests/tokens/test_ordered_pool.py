@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -78,3 +80,35 @@ def test_no_worker_outlives_the_pool() -> None:
     for number in numbers:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+def test_workers_that_may_not_be_started_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, forks = os.fork, []
+
+    def no_more() -> int:
+        forks.append(1)
+        if len(forks) > 2:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    monkeypatch.setattr(os, "fork", no_more)
+    with pytest.raises(Gpt2Error, match=r"^only 2 of 5 worker processes can be started: .*ulimit -u"), \
+            OrderedPool(5, slow_square):
+        pass
+
+
+def test_a_signal_while_workers_start_is_obeyed_soon() -> None:
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    pool = OrderedPool(1000, slow_square)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # waits until the workers' start lets it through
+    try:
+        with pytest.raises(KeyboardInterrupt), pool:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        assert len(pool._processes) == 1
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.signal(signal.SIGTERM, before)
