@@ -13,8 +13,10 @@ import pytest
 from in_process import gpt2_here  # noqa: F401 (a fixture)
 from tiny_models import lively_model, save_model, small_vocabulary
 
+from gpt2cli.cli.quantize import table
 from gpt2cli.errors import Interrupted
-from gpt2cli.evaluation.quantise_model import QuantiseConfig, quantise_model
+from gpt2cli.evaluation.quantise_model import QuantiseConfig, QuantiseSummary, Version, quantise_model
+from gpt2cli.model.quantised import Quantisation
 from gpt2cli.reporter import Silent
 from gpt2cli.sampling.open_model import ModelChoice
 from gpt2cli.sizes import ModelShape
@@ -128,3 +130,17 @@ def test_a_text_that_cannot_be_scored_is_told_before_anything_is_written(
     done = gpt2_here("quantize", wide, "--bits", 8, "--text", tmp_path / "empty.txt", "-o", tmp_path / "q")
     assert done.returncode == 65 and b"there is no text to score" in done.stderr
     assert not (tmp_path / "q").exists()
+
+
+def test_a_perplexity_beyond_all_numbers_is_said_and_not_made_up() -> None:
+    form = Quantisation(8, None)
+
+    def lines(before: float, after: float) -> dict[str, list[str]]:
+        original, quantised = (Version(100, nll, "fp32", 10.0) for nll in (before, after))
+        summary = QuantiseSummary(Path("q"), form, ModelShape(1, 1, 32, 16, 300), original, quantised, 10)
+        return {line[:15].strip(): line[15:].split() for line in table(summary)}
+
+    assert lines(3.0, 3.1)["perplexity"] == ["20.0855", "22.1980", "1.10517"]
+    assert lines(700.5, 701.5)["perplexity"] == ["beyond", "count", "beyond", "count", "2.71828"]
+    assert lines(3.0, 1e4)["perplexity"] == ["20.0855", "beyond", "count", "-"]
+    assert lines(600.0, 3.0)["perplexity"] == ["3.773e+260", "20.0855", "0.00000"]
