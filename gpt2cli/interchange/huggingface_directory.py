@@ -17,6 +17,7 @@ from gpt2cli.interchange.pickled_tensors import read_pickle
 from gpt2cli.model.quantised_files import QUANTISED
 from gpt2cli.model.weights import CONFIG, WEIGHTS, read_config, read_weights
 from gpt2cli.records.checkpoint import read_json
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.safetensors_layout import check_safetensors, read_header
 from gpt2cli.records.utf8_path import utf8_path
 from gpt2cli.tokens.of_model import TOKENIZER_FILES
@@ -83,7 +84,7 @@ def _state(path: Path, allow_pickle: bool) -> dict[str, Any]:
             raise BadInput(f"{path} is no state dict but a {type(state).__name__}")
         return state
     read_header(path)
-    with open(path, "rb") as stream:
+    with open_named(path) as stream:
         check_safetensors(stream, str(path), path.stat().st_size)
     tensors: dict[str, Tensor] = {}
     try:

@@ -16,6 +16,7 @@ from gpt2cli.interchange.pickled_tensors import is_pickle
 from gpt2cli.model.weights import CONFIG, WEIGHTS, save_weights
 from gpt2cli.records.atomic import atomic_directory, check_new_directory
 from gpt2cli.records.checkpoint import MANIFEST, list_files, write_manifest
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.provenance import file_sha256
 from gpt2cli.reporter import Reporter
 from gpt2cli.sizes import ModelShape
@@ -92,7 +93,7 @@ def detect_kind(path: Path) -> str:
         raise UsageFault(f"{path} holds no {CONFIG}, hparams.json, *.index or ckpt.pt; name its kind with --from")
     if is_openai(path):
         return "openai"
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         start = file.read(16)
     if is_llmc(start):
         return "llm.c"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from gpt2cli.errors import BadInput
 from gpt2cli.interchange.foreign_model import ForeignModel, fitted, named_shape
 from gpt2cli.model.number_range import check_range
+from gpt2cli.records.named_file import open_named
 from gpt2cli.sizes import ModelShape
 
 MAGIC = 20240326
@@ -47,7 +49,7 @@ def write_llmc(file: BinaryIO, tensors: dict[str, Tensor], shape: ModelShape, dt
 
 def read_llmc(path: Path) -> ForeignModel:
     """Read a model file; raise BadInput for a wrong magic, version, size or number."""
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         size = path.stat().st_size
         shape, padded, version = _header(file.read(HEADER_BYTES), str(path))
         width = 4 if version == VERSIONS["fp32"] else 2
@@ -109,10 +111,10 @@ def _bytes(tensor: Tensor, dtype: str) -> memoryview:
     return tensor.contiguous().numpy().astype("<f4", copy=False).data
 
 
-def _read(file: BinaryIO, size: tuple[int, ...], width: int, name: str) -> Tensor:
+def _read(file: BufferedReader, size: tuple[int, ...], width: int, name: str) -> Tensor:
     count = math.prod(size)
-    values = np.fromfile(file, "<f4" if width == 4 else "<i2", count)
-    if len(values) != count:
+    values = np.empty(count, "<f4" if width == 4 else "<i2")
+    if file.readinto(values.view(np.uint8).data) != values.nbytes:
         raise BadInput(f"{name} was cut short while it was read")
     tensor = torch.from_numpy(values).view(size)
     return tensor if width == 4 else tensor.view(torch.bfloat16)

@@ -19,6 +19,7 @@ from gpt2cli.interchange.foreign_model import ForeignModel, fitted, named_shape
 from gpt2cli.interchange.tensor_bundle import DT_BFLOAT16, BundleReader, index_path, write_bundle
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.checkpoint import read_json
+from gpt2cli.records.named_file import open_named
 from gpt2cli.sizes import ModelShape
 from gpt2cli.tokens.export_vocabulary import vocabulary_file
 from gpt2cli.tokens.tokenizer_directory import read_tokenizer_directory
@@ -95,7 +96,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
             raise UsageFault(f"there is no TensorFlow checkpoint at {path}")
         return path.parent, prefix
     if (path / "checkpoint").is_file():
-        with open(path / "checkpoint", "rb") as file:
+        with open_named(path / "checkpoint") as file:
             found = re.match(rb'model_checkpoint_path: "([^"\\\n]{1,200})"', file.read(4096))
         # an absolute path is of the machine that wrote it: only the name is looked at
         name = Path(found[1].decode("utf-8", "replace")).name if found else ""

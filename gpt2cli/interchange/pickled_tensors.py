@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.named_file import open_named
 
 ZIP_START = b"PK\x03\x04"
 _PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
@@ -31,7 +32,7 @@ def read_pickle(path: Path, allowed: bool) -> Any:
     if not allowed:
         raise UsageFault(f"{path} is a pickle; --allow-pickle reads it by torch's restricted loader, which makes "
                          "tensors and calls nothing else")
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         start = file.read(4)
     if not is_pickle(start):
         raise BadInput(f"{path} is no file of PyTorch's: it begins with {start.hex(' ') or 'nothing'}")

@@ -20,6 +20,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.interchange.crc32c import masked_crc32c
 from gpt2cli.interchange.leveldb_table import MAX_TABLE_BYTES, read_table, read_varint, varint, write_table
 from gpt2cli.records.atomic import write_atomic
+from gpt2cli.records.named_file import open_named
 
 _DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2"), 14: np.dtype("<u2")}
 """TensorFlow's numbers of DT_FLOAT, DT_DOUBLE, DT_HALF and DT_BFLOAT16 (whose bits are read as uint16)."""
@@ -75,7 +76,7 @@ class BundleReader:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self._name = str(index_path(prefix))
-        with open(self._name, "rb") as file:
+        with open_named(self._name) as file:
             table = file.read(MAX_TABLE_BYTES + 1)
         if len(table) > MAX_TABLE_BYTES:
             raise BadInput(f"{self._name} is larger than {MAX_TABLE_BYTES:,} bytes, too large for a GPT-2's")
@@ -112,10 +113,11 @@ class BundleReader:
                            f"{list(entry.shape)} asks for")
         if entry.offset + entry.size > path.stat().st_size:
             raise BadInput(f"{path} was cut short: {name[:80]!a} ends at byte {entry.offset + entry.size:,}")
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             file.seek(entry.offset)
-            data = np.fromfile(file, np.uint8, entry.size)
-        if len(data) != entry.size or masked_crc32c(data) != entry.crc32c:
+            data = np.empty(entry.size, np.uint8)
+            length = file.readinto(data.data)
+        if length != entry.size or masked_crc32c(data) != entry.crc32c:
             raise BadInput(f"{path} is damaged: the checksum of {name[:80]!a} at byte {entry.offset:,} does not "
                            "hold")
         return data.view(kind).reshape(entry.shape)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.temporaries import held, temporary_for
 
 
@@ -133,7 +134,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
 
 def sync_file(path: Path) -> None:
     """Flush one file to disk."""
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         os.fsync(file.fileno())
 
 

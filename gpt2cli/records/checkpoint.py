@@ -15,6 +15,7 @@ from typing import Any
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.provenance import file_sha256, json_sha256
 from gpt2cli.records.schemas import SCHEMAS, newer_format, parse_schema, schema_name
 
@@ -38,7 +39,7 @@ class ModelSource:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`; raise BadInput for anything else, or for more than 16 MiB."""
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         data = file.read(MAX_JSON_BYTES + 1)
     if len(data) > MAX_JSON_BYTES:
         raise BadInput(f"{path} is larger than {MAX_JSON_BYTES} bytes, too large for what it should be")

@@ -9,11 +9,12 @@ import os
 from typing import Any
 
 import gpt2cli
+from gpt2cli.records.named_file import open_named
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the hex sha256 of a file's bytes."""
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

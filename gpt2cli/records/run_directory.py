@@ -18,6 +18,7 @@ from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.checkpoint import MANIFEST, read_json, write_json, write_manifest
 from gpt2cli.records.jsonl import Record, parse_line
 from gpt2cli.records.locks import lock_file
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.schemas import refuse_newer, schema_name
 
 RUN = "run.json"
@@ -73,7 +74,7 @@ def length_up_to_step(path: Path, step: int) -> int:
     if not path.is_file():
         return 0
     length = 0
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         for line in file:
             if not line.endswith(b"\n") or parse_line(line, str(path)).get("step", 0) > step:
                 break
@@ -88,7 +89,7 @@ def digest_of_log(path: Path, length: int, sha256: str | None) -> hashlib._Hash:
     earlier version, which tells the length alone); OSError from the file system.
     """
     digest, left = hashlib.sha256(), length
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         have = os.fstat(file.fileno()).st_size
         while left and (data := file.read(min(left, _AT_ONCE))):
             digest.update(data)

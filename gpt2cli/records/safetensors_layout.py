@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.named_file import open_named
 
 MAX_HEADER = 100_000_000
 """The largest header that the format allows, in bytes."""
@@ -50,7 +51,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """Return the header of a file that is not trusted, tensor name -> entry: a table of tables, no larger than
     MAX_WEIGHTS_HEADER. Raises BadInput for anything else.
     """
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         length = int.from_bytes(file.read(8), "little")
         size = path.stat().st_size
         if not 2 <= length <= min(MAX_WEIGHTS_HEADER, size - 8):

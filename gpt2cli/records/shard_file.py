@@ -14,6 +14,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput
 from gpt2cli.records import shard_format as form
+from gpt2cli.records.named_file import NamedFile
 from gpt2cli.records.shard_format import Frame, ShardFooter, ShardHeader
 from gpt2cli.records.streams import ZSTD_MAGIC
 
@@ -34,7 +35,7 @@ class ShardFile:
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cache_frames = cache_frames
         self._lock = threading.Lock()
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
+        self._file = NamedFile(self.path)
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             self.footers: list[ShardFooter] = []
@@ -107,9 +108,9 @@ class ShardFile:
         return tokens
 
     def _bytes(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._file.fileno(), size, offset)
+        data = self._file.pread(size, offset)
         while len(data) < size:
-            more = os.pread(self._file.fileno(), size - len(data), offset + len(data))
+            more = self._file.pread(size - len(data), offset + len(data))
             if not more:
                 raise BadInput(f"{self.path} was cut short while it was read, at byte {offset + len(data)}")
             data += more

@@ -17,6 +17,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.named_file import read_named
 from gpt2cli.records.provenance import json_sha256
 from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.records.shard_file import ShardFile
@@ -213,7 +214,7 @@ def read_shard_set(path: str | os.PathLike[str]) -> ShardSet:
                          "`gpt2 pack -o DIR` makes one")
     if file.stat().st_size > MAX_INDEX:
         raise BadInput(f"{file} is larger than any index")
-    index = parse_line(file.read_bytes(), str(file))
+    index = parse_line(read_named(file), str(file))
     return _shard_set(directory, index, str(file))
 
 

@@ -12,12 +12,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import zstandard
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.atomic import atomic_file
+from gpt2cli.records.named_file import NamedFile
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE_MAGICS = tuple(bytes([low, 0x2A, 0x4D, 0x18]) for low in range(0x50, 0x60))
@@ -55,23 +56,11 @@ def open_raw_input(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def _existing(path: str | os.PathLike[str]) -> io.FileIO:
     try:
-        return _NamedFile(path)
+        return NamedFile(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageFault(f"there is no {path}") from None
     except IsADirectoryError:
         raise UsageFault(f"{path} is a directory; name the files in it") from None
-
-
-class _NamedFile(io.FileIO):
-    """A file whose read errors name it: open() leaves the name out of them."""
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Read into `buffer`."""
-        try:
-            return super().readinto(buffer)
-        except OSError as error:
-            error.filename = str(self.name)
-            raise
 
 
 @contextlib.contextmanager

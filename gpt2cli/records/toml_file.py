@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from gpt2cli.errors import UsageFault
+from gpt2cli.records.named_file import open_named
 
 MAX_BYTES = 64 << 10
 """Largest file. The standard library's reader takes time that grows with the square of a key's parts."""
@@ -15,7 +16,7 @@ MAX_BYTES = 64 << 10
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the tables of a file. Raises UsageFault when it is not there, too large, or no TOML."""
     try:
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageFault(f"there is no {path}") from None

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpt2cli.records.named_file import open_named
+
 
 @contextlib.contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
@@ -16,7 +18,7 @@ def utf8_path(path: Path) -> Iterator[Path]:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             yield Path(f"/dev/fd/{file.fileno()}")
     else:
         yield path

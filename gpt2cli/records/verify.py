@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 from gpt2cli.errors import Gpt2Error, Interrupted
 from gpt2cli.records.artefact_kind import MISSING, RECORDS, UNREADABLE
 from gpt2cli.records.jsonl import ReadTally, Record, parse_records
+from gpt2cli.records.named_file import NamedFile
 from gpt2cli.records.streams import decompressed
 from gpt2cli.reporter import Reporter
 
@@ -75,7 +76,7 @@ class Reading:
         """Return the hex sha256 of a file, read once however often it is asked for."""
         if path not in self._digests:
             digest = hashlib.sha256()
-            with open(path, "rb", buffering=0) as file:
+            with NamedFile(path) as file:
                 while data := file.read(_CHUNK):
                     digest.update(data)
                     self.advance(len(data))

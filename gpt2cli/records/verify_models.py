@@ -11,6 +11,7 @@ from gpt2cli.errors import Gpt2Error
 from gpt2cli.records.artefact_kind import CHECKPOINT, MODEL, RUN_DIRECTORY, WEIGHTS
 from gpt2cli.records.checkpoint import MANIFEST, checkpoints_of, list_files, read_json, read_manifest, verify_checkpoint
 from gpt2cli.records.jsonl import ReadTally, parse_records
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.run_directory import METRICS, RUN, digest_of_log, read_run
 from gpt2cli.records.safetensors_layout import check_safetensors
 from gpt2cli.records.verify import Reading, Verdict
@@ -51,7 +52,7 @@ def _check_metrics(path: Path, newest: Path, quick: bool) -> list[str]:
         length, sha256 = state.get("metrics_bytes"), state.get("metrics_sha256")
         if type(length) is not int or length < 0:
             return []
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             found = _complaint(lambda: digest_of_log(path, length, None if quick else sha256))
             return found + _complaint(lambda: [None for _ in parse_records(
                 _First(file, length), str(path), ReadTally())])  # type: ignore[arg-type]
@@ -93,7 +94,7 @@ def verify_model(path: Path) -> Verdict:
     except Gpt2Error as error:
         problems.append(str(error))
     for file in sorted(path.glob("*.safetensors")):
-        with open(file, "rb") as stream:
+        with open_named(file) as stream:
             verdict = verify_weights(stream, str(file), file.stat().st_size)
         problems += verdict.problems
         tensors += verdict.facts.get("tensors", 0)

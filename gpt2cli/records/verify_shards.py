@@ -12,6 +12,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.artefact_kind import SHARD, SHARD_SET
+from gpt2cli.records.named_file import NamedFile
 from gpt2cli.records.packing import row_problems
 from gpt2cli.records.shard import ShardFile, ShardReader
 from gpt2cli.records.shard_set import (
@@ -121,7 +122,7 @@ def _check_file(shards: ShardSet, entry: ShardEntry, reading: Reading, digests: 
         return problem
     path = shards.directory / entry.name
     whole = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
+    with NamedFile(path) as file:
         stream = watched(cast(BinaryIO, _Copying(file, lambda data: digests.add(whole, data))), reading)
         try:
             found = _read_through(cast(BinaryIO, stream), str(path), lambda tokens: digests.add(digest, tokens))

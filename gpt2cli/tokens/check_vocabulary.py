@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from gpt2cli.errors import BadInput, Gpt2Error
 from gpt2cli.records.artefact_kind import ID_TABLES, VOCABULARY
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.temporaries import temporary_directory
 from gpt2cli.records.verify import Verdict
 from gpt2cli.tokens.vocabulary import (
@@ -44,7 +45,7 @@ def verify_vocabulary_stream(stream: BinaryIO, name: str) -> Verdict:
 
 
 def _read_id_table(path: Path) -> Vocabulary:
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         data = file.read(MAX_VOCABULARY_BYTES + 1)
     try:
         if len(data) > MAX_VOCABULARY_BYTES:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
+from gpt2cli.records.named_file import NamedFile
 from gpt2cli.records.shard import ShardHeader
 from gpt2cli.records.streams import open_raw_input
 from gpt2cli.tokens.eot_documents import ForeignTally, Part, documents_of_entry
@@ -82,7 +83,7 @@ class _Index:
         for path in (self._name, f"{prefix}.bin"):
             if not os.path.isfile(path):
                 raise UsageFault(f"there is no {path}; name a Megatron data set by what comes before .bin and .idx")
-        self._file = open(self._name, "rb", buffering=0)  # noqa: SIM115
+        self._file = NamedFile(self._name)
         try:
             self._read_head()
             self.n_tokens = self._check_sequences()
@@ -122,7 +123,7 @@ class _Index:
     def _column(self, dtype: str, offset: int, start: int, stop: int) -> np.ndarray:
         width = np.dtype(dtype).itemsize
         wanted = (stop - start) * width
-        data = os.pread(self._file.fileno(), wanted, offset + start * width)
+        data = self._file.pread(wanted, offset + start * width)
         if len(data) != wanted:
             raise BadInput(f"{self._name} was cut short while it was read")
         return np.frombuffer(data, dtype=dtype)

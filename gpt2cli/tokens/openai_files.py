@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2cli.errors import BadInput
+from gpt2cli.records.named_file import read_named
 
 CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
 GPT2_TOKENIZER_SHA256 = "538380df8fc0b84316e3c2be2775271af10e33e7f5e1a5bae9a38f0c45798cbf"
@@ -78,7 +79,7 @@ def find_table() -> tuple[str, str]:
 def _sound(file: OpenAIFile, path: Path) -> tuple[str | None, str]:
     """Return (text, "") or (None, what is wrong)."""
     try:
-        data = path.read_bytes()
+        data = read_named(path)
     except OSError as error:
         return None, f"{path} cannot be read ({error.strerror})"
     if not file.is_whole(data):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gpt2cli.errors import IOFailure
+from gpt2cli.records.named_file import open_named
 from gpt2cli.tokens.blocks import DocumentBlock
 
 _HEAD = struct.Struct("<QQ")
@@ -42,7 +43,7 @@ class Spool:
         """Yield the blocks that were added. Raises OSError."""
         if not self.documents:
             return
-        with open(self._path, "rb") as file:
+        with open_named(self._path) as file:
             while head := file.read(_HEAD.size):
                 documents, tokens = _HEAD.unpack(head)
                 hashes = self._array(file, "<u8", documents)

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from gpt2cli.records.named_file import open_named
+
 LEAST_MEMORY = 1 << 16
 """Bytes below which a sort's memory is not cut."""
 MOST_RUNS = 64
@@ -125,7 +127,7 @@ class RowSort(_Runs):
 def read_rows(path: Path, dtype: Any, rows: int) -> Iterator[np.ndarray]:
     """Yield the rows of a flat file, at most `rows` at a time. Raises OSError."""
     kind = np.dtype(dtype)
-    with open(path, "rb") as file:
+    with open_named(path) as file:
         at_once = min(rows, 1 + os.fstat(file.fileno()).st_size // kind.itemsize)  # all that is asked for is allocated
         while data := file.read(at_once * kind.itemsize):
             yield np.frombuffer(data, dtype=kind)
@@ -215,5 +217,5 @@ class LineSort(_Runs):
 def _merged_lines(paths: Sequence[Path]) -> Generator[bytes, None, None]:
     with contextlib.ExitStack() as stack:
         # Compared without their LF: it is no part of a line, and a byte below it may follow in a longer one.
-        files = [stack.enter_context(open(path, "rb")) for path in paths]
+        files = [stack.enter_context(open_named(path)) for path in paths]
         yield from heapq.merge(*files, key=lambda line: line[:-1])

@@ -25,6 +25,7 @@ import gpt2cli
 from gpt2cli.errors import BadInput
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.jsonl import RecordWriter, parse_line
+from gpt2cli.records.named_file import read_named
 from gpt2cli.records.streams import open_output
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.tally import StepTally
@@ -244,7 +245,7 @@ def _forget(task: Task, place: Path) -> None:
 def _read(path: Path) -> Finished | None:
     """Return what a done file says; None when there is none or it is damaged, so that the task is done again."""
     try:
-        fields = parse_line(path.read_bytes(), str(path))
+        fields = parse_line(read_named(path), str(path))
         if fields.pop("check") != _check(fields):
             return None
         outputs = tuple(Output(str(one["name"]), int(one["size"]), int(one["records"]), str(one["digest"]))

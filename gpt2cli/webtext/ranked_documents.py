@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gpt2cli.errors import Interrupted, UsageFault
+from gpt2cli.records.named_file import NamedFile
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext.dedup_profiles import DedupProfile
 from gpt2cli.webtext.external_sort import RowSort, merge_sorted, read_rows
@@ -29,7 +29,7 @@ class RankedDocuments:
         self.documents = documents
         self.dtype = ranked_dtype(profile)
         self._path = path
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._file = NamedFile(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -44,8 +44,8 @@ class RankedDocuments:
 
     def rows(self, ranks: np.ndarray) -> np.ndarray:
         """Return the rows of some ranks. Read, not mapped: a mapping would hold most of the file at times."""
-        descriptor, size = self._file.fileno(), self.dtype.itemsize
-        data = b"".join([os.pread(descriptor, size, rank * size) for rank in ranks.tolist()])
+        size = self.dtype.itemsize
+        data = b"".join([self._file.pread(size, rank * size) for rank in ranks.tolist()])
         return np.frombuffer(data, dtype=self.dtype)
 
     def signatures(self, ranks: np.ndarray) -> np.ndarray:

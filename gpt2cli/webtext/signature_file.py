@@ -22,6 +22,7 @@ import numpy as np
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import parse_line
+from gpt2cli.records.named_file import open_named
 from gpt2cli.records.schemas import refuse_newer
 from gpt2cli.webtext.dedup_profiles import DedupProfile
 
@@ -116,7 +117,7 @@ class SignatureFile:
         """Yield the rows, at most `rows` at a time. Raises BadInput when they are not what was written."""
         dtype = row_dtype(self.profile.values)
         digest = hashlib.blake2b(digest_size=_DIGEST)
-        with open(self.path, "rb") as file:
+        with open_named(self.path) as file:
             digest.update(file.readline(MAX_HEADER))
             left = self.facts.documents
             rows = min(rows, 1 + os.fstat(file.fileno()).st_size // dtype.itemsize)  # all asked for is allocated
@@ -137,7 +138,7 @@ class SignatureFile:
 def open_signatures(path: str | os.PathLike[str]) -> SignatureFile:
     """Return a signature file. Raises BadInput for anything else, UsageFault when it is not there."""
     try:
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             head = file.readline(MAX_HEADER)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _DIGEST))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.atomic import write_atomic
 from gpt2cli.records.jsonl import RecordWriter, parse_line
+from gpt2cli.records.named_file import read_named
 from gpt2cli.records.streams import open_input, read_lines
 from gpt2cli.reporter import Reporter
 from gpt2cli.webtext import crawl_tasks
@@ -246,7 +247,7 @@ def _held(config: CrawlConfig) -> Iterator[Path]:
 def _check_shares(path: Path, config: CrawlConfig) -> None:
     if not path.exists():
         write_atomic(path, f'{{"shares":{config.shares}}}\n'.encode())
-    begun = parse_line(path.read_bytes(), str(path)).get("shares")
+    begun = parse_line(read_named(path), str(path)).get("shares")
     if type(begun) is not int:
         raise BadInput(f"{path} doesn't say how many shares the crawl has; start with a new --work directory")
     if begun != config.shares:

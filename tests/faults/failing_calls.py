@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 AT_REMOVAL = "kill at removal"
 MANNERS = {"count": 0, "kill": 1, "once": 2, "from there on": 3, "short": 4, AT_REMOVAL: 5, "signal": 6,
-           "signal twice": 7}
+           "signal twice": 7, "reads fail": 8}
 FAULTS = (("kill", 0), ("once", errno.EIO), ("from there on", errno.EIO), ("from there on", errno.ENOSPC),
           ("once", errno.EINTR), ("short", 0))
 WHOLE = os.environ.get("FAULTS") == "all"
@@ -59,9 +59,9 @@ class Faults:
 
     def run(self, stage: Stage, directory: Path, call: int = 0, manner: str = "count", error: int = 0,
             kill_after_s: float | None = None, **around: Any) -> dict[str, Any]:
-        """Return {"status", "calls", "removals", "seconds", "stderr"} of the stage in `directory`.
+        """Return {"status", "calls", "removals", "reads", "seconds", "stderr"} of the stage in `directory`.
 
-        Its `call`th change fails, or it is killed after so many seconds. calls and removals: None if it was killed.
+        Its `call`th change fails, or it is killed after so many seconds. calls, removals, reads: None if it was killed.
         error: the number of the error, or of the signal. around: see surroundings.enter.
         """
         return self._ask({"arguments": stage.arguments, "directory": str(directory), "call": call,

@@ -1,8 +1,8 @@
 """Runs `gpt2` commands in forks of one warm process: the Nth change of a file fails, or they are killed after a time.
 
 A line of JSON on stdin a command: {"arguments", "directory", "call", "manner", "error", "kill_after_s", "around"}; a
-line on stdout for each: {"status", "calls", "removals", "seconds", "stderr"}. Its temporary files go to the directory
-`tmp` of its own. `around` and pipelines: surroundings.py. Started by failing_calls.py with faulty_calls.c and
+line on stdout for each: {"status", "calls", "removals", "reads", "seconds", "stderr"}. Its temporary files go to the
+directory `tmp` of its own. `around` and pipelines: surroundings.py. Started by failing_calls.py with faulty_calls.c and
 wrong_clock.c preloaded.
 """
 
@@ -49,10 +49,9 @@ def serve() -> None:
             time.sleep(asked["kill_after_s"])
             os.kill(child, signal.SIGKILL)  # or its zombie
         status = surroundings.wait(child, asked["around"].get("seconds"))
-        calls, removals = map(int, report.words().split() or (-1, -1))
-        print(json.dumps({"status": status, "calls": calls if calls >= 0 else None,
-                          "removals": removals if calls >= 0 else None, "seconds": time.monotonic() - began,
-                          "stderr": stderr.words()}), flush=True)
+        calls, removals, reads = map(int, words) if (words := report.words().split()) else (None, None, None)
+        print(json.dumps({"status": status, "calls": calls, "removals": removals, "reads": reads,
+                          "seconds": time.monotonic() - began, "stderr": stderr.words()}), flush=True)
 
 
 def _run(asked: dict, report: surroundings.Heard, stderr: surroundings.Heard) -> None:
@@ -69,7 +68,7 @@ def _run(asked: dict, report: surroundings.Heard, stderr: surroundings.Heard) ->
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     finally:
-        os.write(report.writing, f"{library.calls()} {library.removals()}".encode())
+        os.write(report.writing, f"{library.calls()} {library.removals()} {library.reads()}".encode())
         os._exit(status)
 
 

@@ -3,7 +3,8 @@
 //
 // Calls counted: write, writev, pwrite, fsync, fdatasync, rename, truncate, ftruncate, of files whose path begins with
 // the root; and apart from these the removals: unlink, unlinkat, rmdir, at which a process dies but nothing is refused.
-// arm() says which call and how; calls() and removals() how many there were. Only ever loaded by fault_server.py.
+// READS_FAIL: every read and pread of such files from the Nth on is refused, and nothing else.
+// arm() says which call and how; calls(), removals() and reads() how many there were. Only ever loaded by fault_server.py.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,11 +18,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT, KILL_AT_REMOVAL, SIGNAL, SIGNAL_TWICE };
+enum { COUNT, KILL, ONCE, FROM_THERE_ON, SHORT, KILL_AT_REMOVAL, SIGNAL, SIGNAL_TWICE, READS_FAIL };
 
 static char root[PATH_MAX];
 static size_t root_length;
-static long counted, removed, target;
+static long counted, removed, were_read, target;
 static int manner, fails_with;
 
 void arm(const char *directory, long call, int how, int error) {
@@ -30,11 +31,14 @@ void arm(const char *directory, long call, int how, int error) {
     target = call, manner = how, fails_with = error;
     __sync_lock_test_and_set(&counted, 0);
     __sync_lock_test_and_set(&removed, 0);
+    __sync_lock_test_and_set(&were_read, 0);
 }
 
 long calls(void) { return counted; }
 
 long removals(void) { return removed; }
+
+long reads(void) { return were_read; }
 
 static int below_root(const char *path) {
     char full[2 * PATH_MAX] = "";
@@ -68,7 +72,7 @@ static int meets(int takes_room) {
         if (now == target || (manner == SIGNAL_TWICE && now == target + 1)) kill(getpid(), fails_with);
         return 0;
     }
-    if (manner == COUNT || manner == KILL_AT_REMOVAL) return 0;
+    if (manner == COUNT || manner == KILL_AT_REMOVAL || manner == READS_FAIL) return 0;
     if (now != target && !(manner == FROM_THERE_ON && now > target)) return 0;
     return fails_with != ENOSPC || takes_room || manner == KILL || manner == SHORT;
 }
@@ -154,3 +158,15 @@ OF_NAME(truncate64, (const char *path, off64_t size), (path, size), path)
 REMOVAL(unlink, (const char *path), (path), below_root(path))
 REMOVAL(rmdir, (const char *path), (path), below_root(path))
 REMOVAL(unlinkat, (int place, const char *path, int flags), (place, path, flags), below_root_at(place, path))
+
+#define READING(name, parameters, arguments)                                                                         \
+    ssize_t name parameters {                                                                                        \
+        REAL(name);                                                                                                  \
+        if ((manner == COUNT || manner == READS_FAIL) && is_below_root(descriptor) &&                                \
+            __sync_add_and_fetch(&were_read, 1) >= target && manner == READS_FAIL) REFUSE;                           \
+        return real arguments;                                                                                       \
+    }
+
+READING(read, (int descriptor, void *data, size_t size), (descriptor, data, size))
+READING(pread, (int descriptor, void *data, size_t size, off_t place), (descriptor, data, size, place))
+READING(pread64, (int descriptor, void *data, size_t size, off64_t place), (descriptor, data, size, place))
