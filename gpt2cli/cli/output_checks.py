@@ -27,6 +27,8 @@ def check_outputs(ctx: click.Context) -> None:
     for option, path in _paths(ctx, output=True):
         kind = option.type
         assert isinstance(kind, OutputPath)
+        if path.endswith(os.sep) and not kind.directory:
+            raise UsageFault(f"{path} is the name of a directory; name a file")
         if path != "-":
             _check_place(Path(path), kind, force)
         _refuse_input(option.opts[0], path, inputs, replaced=force and not kind.parents)

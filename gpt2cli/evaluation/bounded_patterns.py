@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,9 @@ def compile_pattern(pattern: str, flags: int = 0) -> Any:
     if len(pattern) > MAX_PATTERN:
         raise BadInput(f"has a pattern of more than {MAX_PATTERN:,} characters")
     try:
-        return regex.compile(pattern, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what later versions may read otherwise
+            return regex.compile(pattern, flags)
     except (regex.error, RecursionError, OverflowError, MemoryError, ValueError) as error:
         raise BadInput(f"has a wrong pattern {pattern[:60]!r}: {error}") from None
 

@@ -203,6 +203,8 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, Tensor]:
     if path.with_name(QUANTISED).is_file():
         raise UsageFault(f"{path.parent} holds quantised weights, which only inference takes; give the model that they "
                          "were made from")
+    if not path.parent.exists():
+        raise Gpt2Error(f"{path.parent} is gone: the run that it was of has let go of it since; run it again")
     if not path.is_file():
         pickled = path.with_name("pytorch_model.bin").exists()
         hint = "gpt2 import --allow-pickle makes a checkpoint of its pickled pytorch_model.bin" if pickled else ""

@@ -16,6 +16,8 @@ from gpt2cli.records.run_directory import METRICS, RUN, digest_of_log, read_run
 from gpt2cli.records.safetensors_layout import check_safetensors
 from gpt2cli.records.verify import Reading, Verdict
 
+_TRIES = 5
+"""A run that removes its newest checkpoint faster than a log is read does nothing else."""
 Sha256 = Callable[[Path], str]
 
 
@@ -30,11 +32,13 @@ def verify_run(path: Path, reading: Reading, *, quick: bool = False) -> Verdict:
     found, finished = checkpoints_of(path), (path / MANIFEST).is_file()
     reading.total = sum(map(_size, found))
     sha256: Sha256 | None = None if quick else reading.sha256
-    problems = [text for checkpoint in found for text in verify_checkpoint(checkpoint, sha256=sha256)]
+    problems = []
+    for checkpoint in found:
+        problems += _unless_let_go(checkpoint, verify_checkpoint(checkpoint, sha256=sha256))
     if finished:
         problems += verify_checkpoint(path, sha256=sha256)
-    elif found:
-        problems += _check_metrics(path / METRICS, found[0], quick)
+    else:
+        problems += _check_log(path, quick)
     try:
         read_run(path)
     except FileNotFoundError:
@@ -43,6 +47,21 @@ def verify_run(path: Path, reading: Reading, *, quick: bool = False) -> Verdict:
         problems.append(str(error))
     # A finished run's manifest lists files of its last checkpoint again.
     return Verdict(RUN_DIRECTORY, list(dict.fromkeys(problems)), {"checkpoints": len(found), "finished": finished})
+
+
+def _unless_let_go(checkpoint: Path, problems: list[str]) -> list[str]:
+    """Return the problems of a checkpoint, none where a run that is being trained removed it meanwhile."""
+    return problems if (checkpoint / MANIFEST).is_file() else []
+
+
+def _check_log(path: Path, quick: bool) -> list[str]:
+    """Check the log of an unfinished run by its newest checkpoint; by the next one where that was removed meanwhile."""
+    for _ in range(_TRIES):
+        found = checkpoints_of(path)
+        problems = _check_metrics(path / METRICS, found[0], quick) if found else []
+        if not problems or (found[0] / MANIFEST).is_file():
+            return problems
+    return problems
 
 
 def _check_metrics(path: Path, newest: Path, quick: bool) -> list[str]:
@@ -118,4 +137,7 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def _size(directory: Path) -> int:
-    return sum(os.path.getsize(directory / name) for name in list_files(directory))
+    try:
+        return sum(os.path.getsize(directory / name) for name in list_files(directory))
+    except FileNotFoundError:  # removed meanwhile by the run that is being trained
+        return 0

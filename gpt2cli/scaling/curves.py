@@ -14,6 +14,7 @@ from gpt2cli.errors import BadInput
 from gpt2cli.records.jsonl import ReadTally, Record, read_records
 from gpt2cli.records.streams import display_name
 from gpt2cli.reporter import Reporter
+from gpt2cli.scaling.observations import MOST
 
 AXIS_FIELDS = {"tokens": "tokens", "steps": "step", "flops": "flops"}
 """The field of a record by what an axis counts."""
@@ -176,7 +177,7 @@ def _sort_in(kind: str, record: Record, curves: dict[str, Curve], fits: list[Rec
 def columns(records: list[Record], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return two fields of a run's records as columns (M,), rows that are not finite left out.
 
-    Raises BadInput where one is no number.
+    Raises BadInput where one is no number, or larger than any run's.
     """
     rows: list[tuple[Any, Any]] = [(record[x_name], record[y_name]) for record in records]
     try:
@@ -184,4 +185,6 @@ def columns(records: list[Record], x_name: str, y_name: str) -> tuple[np.ndarray
     except (TypeError, ValueError):
         raise BadInput(f"a record of run {records[0]['run']!r} has no number in {x_name} or {y_name}") from None
     table = table[np.isfinite(table).all(axis=1)]
+    if (np.abs(table) > MOST).any():
+        raise BadInput(f"a record of run {records[0]['run']!r} has a number above {MOST:g} in {x_name} or {y_name}")
     return table[:, 0], table[:, 1]

@@ -24,8 +24,9 @@ COUNTS = {"total": "n_params", "non-embedding": "n_params_non_embedding"}
 """What N counts -> field of gpt2.run/1."""
 MAP_KEYS = ("n", "d", "loss", "run", "flops", "steps", "unique")
 """Left sides of a mapping; the first three are required."""
-MOST = 1e100
-"""No run has so many parameters, tokens or FLOP, nor such a loss; the product of three may be computed."""
+LEAST, MOST = 1e-100, 1e100
+"""No run has so few or so many parameters, tokens or FLOP, in any unit, nor such a loss; the product of three may be
+computed."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _consider(
     elif not _positive(record["nll_nats_per_token"]) or not _positive(record["tokens"]):
         raise BadInput(
             f"run {name!r}: an evaluation at step {record['step']} whose loss or tokens is no positive number, "
-            f"or above {MOST:g}"
+            f"or out of range"
         )
     else:
         if name in evaluations:
@@ -190,7 +191,7 @@ def _assemble(
             )
     for name in names:
         if not _positive(runs[run_of[name]][COUNTS[count]]):
-            raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number, or above {MOST:g}")
+            raise BadInput(f"run {name!r}: {COUNTS[count]} is no positive number, or out of range")
     return Observations(
         n=np.array([float(runs[run_of[name]][COUNTS[count]]) for name in names]),
         d=np.array([float(evaluations[name]["tokens"]) for name in names]),
@@ -243,6 +244,10 @@ def _csv_rows(first: bytes, lines: Iterator[bytes], name: str) -> Iterator[tuple
         text = b"\n".join([first, *lines]).decode("utf-8-sig")
         delimiter = max(",;\t", key=first.decode("utf-8-sig").count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        columns = [column for column in reader.fieldnames or () if column]
+        twice = next((column for column in columns if columns.count(column) > 1), None)
+        if twice is not None:
+            raise BadInput(f"{name} has two columns {twice[:40]!r}; rename or remove one")
         for row in reader:
             if None in row:
                 raise BadInput(f"{name} line {reader.line_num} has more fields than the header")
@@ -277,13 +282,13 @@ def _number(value: object, column: str, where: str) -> float:
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise BadInput(f"{where}: {column} is {str(value)[:40]!r}, not a number")
-    if number > MOST:
+    if number > MOST or 0 < number < LEAST:
         raise BadInput(f"{where}: {column} is {number:g}, which is no count and no loss of any run")
     return number
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MOST
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and LEAST <= value <= MOST
 
 
 def _or_nan(value: Any) -> float:

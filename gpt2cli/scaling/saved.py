@@ -16,7 +16,7 @@ from gpt2cli.scaling.fitted_law import AnyLaw, Setting, law_of
 from gpt2cli.scaling.forms import FORMS, Form
 from gpt2cli.scaling.kaplan import CRITICAL_BATCH, CriticalBatch
 from gpt2cli.scaling.laws import published
-from gpt2cli.scaling.observations import COUNTS, Observations
+from gpt2cli.scaling.observations import COUNTS, LEAST, MOST, Observations
 from gpt2cli.scaling.uncertainty import Bootstrap, bootstrap_form
 
 
@@ -150,9 +150,9 @@ def _observations(record: Record, name: str) -> tuple[Observations, np.ndarray]:
     n, d, loss, clusters = np.array(table).reshape(-1, 4).T
     flops, steps, unique = np.array(more).reshape(-1, 3).T
     for values in (n, d, loss):
-        if not (np.all(values > 0) and np.all(np.isfinite(values))):
-            raise BadInput(f"{name}: the fit's observations are not all positive")
-    if not np.all(np.isfinite(clusters)):
+        if not np.all((values >= LEAST) & (values <= MOST)):
+            raise BadInput(f"{name}: the fit's observations are not all positive numbers of runs")
+    if not np.all((clusters >= 0) & (clusters < 1 << 31)):
         raise BadInput(f"{name}: the fit's observations are damaged")
     labels = clusters.astype(int)
     return Observations(n, d, loss, flops, names, labels, "total", steps=steps, unique=unique), labels
@@ -160,4 +160,4 @@ def _observations(record: Record, name: str) -> tuple[Observations, np.ndarray]:
 
 def _or_nan(value: Any) -> float:
     number = math.nan if value is None else float(value)
-    return number if number > 0 and math.isfinite(number) else math.nan
+    return number if LEAST <= number <= MOST else math.nan

@@ -26,7 +26,8 @@ def let_go(run: Path, keep: int, regular: Callable[[int], bool]) -> None:
     for place in (run, run / CHECKPOINTS):
         sweep_all(place)  # a checkpoint that a signal asked for, and a kill cut short, is not written again
     for half_removed in (path for path in (run / CHECKPOINTS).glob("step-*") if not (path / MANIFEST).is_file()):
-        shutil.rmtree(half_removed)
+        if half_removed.is_dir() and not half_removed.is_symlink():  # what else has such a name is not ours
+            shutil.rmtree(half_removed)
     paths = checkpoints_of(run)
     planned = [path for path in paths if regular(step_of(path))]
     since = [path for path in paths if not planned or path.name > planned[0].name]

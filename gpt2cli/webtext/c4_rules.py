@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 
 from gpt2cli.webtext.rule import Page, Rule, Settings
 
@@ -30,12 +31,15 @@ def _without_phrases(line: str, settings: Settings) -> str | None:
 
 
 def _without_citations(line: str, settings: Settings) -> str | None:
-    return _pattern(settings["pattern"]).sub("", line)
+    return compiled(settings["pattern"]).sub("", line)
 
 
 @functools.cache
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
+def compiled(text: str) -> re.Pattern[str]:
+    """Return a person's pattern, as this Python reads it: what a later one may read otherwise is no concern here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(text)
 
 
 def _sentences(page: Page, settings: Settings) -> float:

@@ -87,7 +87,7 @@ def in_link_order(paths: Paths, order: str | os.PathLike[str], tally: StepTally,
                 heads[head.record.get("url")] = at
         for head in shares.heads:
             if head is not None:
-                raise BadInput(f"{head.name} line {head.number}: {str(head.record.get('url'))[:200]} is no link of "
+                raise BadInput(f"{head.name} line {head.number}: {str(head.record.get('url'))[:200]!a} is no link of "
                                f"{display_name(order)}, or not in its order")
 
 

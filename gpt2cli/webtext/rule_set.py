@@ -12,7 +12,7 @@ from typing import Any
 
 from gpt2cli.errors import UsageFault
 from gpt2cli.records.toml_file import read_toml
-from gpt2cli.webtext.c4_rules import C4_LINES, C4_TEXTS
+from gpt2cli.webtext.c4_rules import C4_LINES, C4_TEXTS, compiled
 from gpt2cli.webtext.gopher_rules import GOPHER_QUALITY, GOPHER_REPETITION
 from gpt2cli.webtext.hosts import read_names
 from gpt2cli.webtext.rule import Rule, Settings
@@ -132,6 +132,6 @@ def _checked(settings: dict[str, Any], key: str, value: Any, place: str) -> Any:
 
 def _is_pattern(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(re.compile(value))
+        return isinstance(value, str) and bool(compiled(value))
     except (re.error, RecursionError, OverflowError):
         return False

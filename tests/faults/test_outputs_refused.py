@@ -60,6 +60,18 @@ def test_where_no_output_can_be(name: str, faults: Faults, work: Path) -> None:
         assert done["calls"] == 0 and not (work / place).parent.joinpath(f"out{suffix}").exists()
 
 
+@pytest.mark.parametrize("name", some_of(WITH_OUTPUT, 4, "a directory's name"))
+def test_a_file_under_a_directorys_name(name: str, faults: Faults, work: Path) -> None:
+    """A directory may be called so; a file is not made of it under another name."""
+    stage = STAGES[name]
+    suffix = Path(stage.outputs[0]).suffix
+    if not suffix or "onnx" in stage.arguments or "hf" in stage.arguments:
+        return
+    done = faults.run(with_output(stage, f"made{suffix}/"), work)
+    assert done["status"] == 2 and f"made{suffix}/ is the name of a directory; name a file" in done["stderr"], done
+    assert not (work / f"made{suffix}").exists()
+
+
 @pytest.mark.parametrize("name", some_of(WITH_OUTPUT, 4, "over inputs"))
 def test_an_output_that_is_an_input(name: str, faults: Faults, inputs: Path, tmp_path: Path) -> None:
     work = tmp_path / "place" / "work"

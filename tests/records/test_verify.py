@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.numpy
@@ -16,7 +18,10 @@ import zstandard
 from in_process import gpt2_here  # noqa: F401 (a fixture)
 from numpy import arange, float32
 
+from gpt2cli.records import verify_models
 from gpt2cli.records.jsonl import encode_record
+from gpt2cli.records.verify import Reading
+from gpt2cli.reporter import Silent
 
 
 def records(stdout: bytes) -> list[dict]:
@@ -227,6 +232,41 @@ def test_an_unfinished_run(gpt2, tiny_run: Path, tmp_path: Path) -> None:
         assert words in " ".join(record["problems"])
     (run / "run.json").write_text("{}")
     assert any("run.json" in text for text in records(gpt2("verify", run).stdout)[0]["problems"])
+
+
+def test_a_checkpoint_that_its_run_lets_go_of_meanwhile_is_no_damage(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "manifest.json").unlink()
+    (newest,) = (run / "checkpoints").iterdir()
+    real = verify_models.verify_checkpoint
+    for name in ("model.safetensors", "training/state.json"):  # both as remove() begins, and one damaged but there
+        older = Path(shutil.copytree(newest, run / "checkpoints" / "step-00000005"))
+
+        def let_go(path: Path, *, name: str = name, **how: Any) -> list[str]:
+            if path.name == "step-00000005":
+                (path / "manifest.json").unlink()
+                (path / name).unlink()
+            return real(path, **how)
+
+        monkeypatch.setattr(verify_models, "verify_checkpoint", let_go)
+        assert verify_models.verify_run(run, Reading(Silent(), "run")).problems == []
+        shutil.rmtree(older)
+    later = Path(shutil.copytree(newest, run / "checkpoints" / "step-00000011"))
+    digest = verify_models.digest_of_log
+
+    def of_log(path: Path, length: int, sha256: str | None) -> Any:
+        if later.exists():
+            shutil.rmtree(later)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(later / "training/state.json"))
+        return digest(path, length, sha256)
+
+    monkeypatch.setattr(verify_models, "digest_of_log", of_log)
+    assert verify_models.verify_run(run, Reading(Silent(), "run")).problems == [] and not later.exists()
+    monkeypatch.undo()
+    (newest / "model.safetensors").unlink()
+    assert len(verify_models.verify_run(run, Reading(Silent(), "run")).problems) == 1
 
 
 def test_ctrl_c_stops_it(gpt2_popen, shard: Path, tmp_path: Path) -> None:

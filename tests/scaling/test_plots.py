@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_process import gpt2_here as gpt2_here
 
 from gpt2cli.errors import BadInput, UsageFault
 from gpt2cli.records.jsonl import encode_record
@@ -155,3 +158,17 @@ def test_runs_are_found_in_directories(tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text('{"text":"x"}\n')
     with pytest.raises(BadInput, match="no step, evaluation or fit records"):
         read_drawable([str(tmp_path / "other.jsonl")], Silent())
+
+
+@pytest.mark.parametrize("view", ["curves", "gradients"])
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_no_run_has_are_refused_before_they_are_drawn(
+    gpt2_here: Callable[..., Any], tmp_path: Path, view: str
+) -> None:
+    step = {"schema": "gpt2.step/1", "run": "a", "tokens": 64, "flops": 1000, "lr": 0.1, "lr_phase": "stable"}
+    records = [{**step, "step": n, "loss_nats": 1e300 if n == 5 else 3.5, "grad_norm": 1e300 if n == 6 else 1.0}
+               for n in range(1, 9)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    done = gpt2_here("plot", tmp_path / "m.jsonl", "--view", view, "-o", tmp_path / "m.svg")
+    assert done.returncode == 65 and b"has a number above 1e+100 in" in done.stderr, done.stderr
+    assert not (tmp_path / "m.svg").exists()

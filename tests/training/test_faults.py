@@ -171,6 +171,24 @@ def test_retention_keeps_two_that_are_sound_and_what_interruptions_left_gives_wa
     assert sum(not verify_checkpoint(path) for path in (run / "checkpoints").iterdir()) >= 2
 
 
+def test_what_only_has_the_name_of_a_checkpoint_is_left_alone(
+    shard_directory: Path, whole: Path, unfinished: Path
+) -> None:
+    checkpoints = unfinished / "checkpoints"
+    (checkpoints / "step-99999999").write_text("a note")
+    (checkpoints / "step-99999998").symlink_to(checkpoints / "nothing")
+    (unfinished / "mine").mkdir()
+    (checkpoints / "step-99999997").symlink_to(unfinished / "mine")
+    train(plan_of(shard_directory, unfinished, how={"keep": 2}), Silent())
+    assert outcome_of(checkpoints / "step-00000012") == outcome_of(whole / "checkpoints" / "step-00000012")
+    assert (checkpoints / "step-99999999").read_text() == "a note" and (checkpoints / "step-99999998").is_symlink()
+    assert (unfinished / "mine").is_dir()
+
+
+def outcome_of(checkpoint: Path) -> bytes:
+    return (checkpoint / "model.safetensors").read_bytes()
+
+
 def test_an_interrupted_run_leaves_the_same_checkpoints(shard_directory: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     _, stops = train_through_stops(lambda: plan_of(shard_directory, run, how={"keep": 9}), 13)

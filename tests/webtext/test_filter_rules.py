@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt2cli.webtext.c4_rules import compiled
 from gpt2cli.webtext.filter_documents import DocumentFilter, Dropped
 from gpt2cli.webtext.rule import Page
 from gpt2cli.webtext.rule_set import GROUPS, RULES, rule_set
@@ -196,3 +197,8 @@ def test_every_rule_has_thresholds_a_source_and_a_group() -> None:
     for rule in RULES:
         assert rule.source and (rule.measure is None) != (rule.change is None)
     assert judge(PROSE, "gopher", "c4", "language", "wikipedia") == PROSE
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_pattern_that_a_later_python_may_read_otherwise_is_read_as_this_one_does() -> None:
+    assert compiled("[[x]y").sub("", "a[y") == "a"
