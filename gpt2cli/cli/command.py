@@ -9,8 +9,8 @@ from click.core import ParameterSource
 
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import Console, Follower, follows
-from gpt2cli.cli.out_of_memory import check_room_for_torch
 from gpt2cli.cli.output_checks import check_outputs
+from gpt2cli.cli.surroundings import check_surroundings
 from gpt2cli.errors import UsageFault
 
 
@@ -49,7 +49,7 @@ class Gpt2Command(click.Command):
         console = (Follower() if self.silent
                    else Console(f"gpt2 {self.name}", quiet=ctx.meta.get("gpt2.quiet", False)))
         ctx.obj = console
-        check_room_for_torch(self.name or "")
+        check_surroundings(self.name or "")
         if ctx.meta.get("gpt2.verbose"):
             for line in _settings(ctx):
                 console.note(line)

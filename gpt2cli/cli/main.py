@@ -20,6 +20,7 @@ from gpt2cli.cli import signals
 from gpt2cli.cli.console import say
 from gpt2cli.cli.out_of_memory import memory_sentence
 from gpt2cli.cli.stdout import open_stdout
+from gpt2cli.cli.surroundings import NO_DIRECTORY, directory_is_gone
 from gpt2cli.errors import Gpt2Error, Interrupted, StdoutGone, is_out_of_memory, os_sentence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -166,7 +167,8 @@ def _explain(name: str, error: Exception) -> int:
     if isinstance(error, click.Abort):
         return 1
     if isinstance(error, OSError):
-        say(f"{name}: {os_sentence(error)}")
+        gone = isinstance(error, FileNotFoundError) and directory_is_gone()
+        say(f"{name}: {NO_DIRECTORY if gone else os_sentence(error)}")
         return 74
     if is_out_of_memory(error):
         say(f"{name}: {memory_sentence(_from_command(sys.argv[1:]), error)}")

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
-from gpt2cli.errors import OutOfMemory
-
-WITH_TORCH = frozenset({"train", "eval-ppl", "eval-tasks", "sample", "quantize", "export", "import", "detect"})
-TORCH_BYTES = 700_000_000
-"""Address space below which torch cannot be loaded: it ends the process or tries for ever, and says nothing of use."""
-_CANNOT_LOAD = ("too little memory to load the libraries that it needs; free some, or raise the limit on it "
+CANNOT_LOAD = ("too little memory to load the libraries that it needs; free some, or raise the limit on it "
                 "(ulimit -v) to 1 GB or more")
 NEEDS_LESS = {
     "train": "a smaller --micro-batch or --size",
@@ -38,19 +32,9 @@ NEEDS_LESS = {
 def memory_sentence(words: Sequence[str], error: BaseException) -> str:
     """Return the sentence for an error of is_out_of_memory(); words: the command and all that follows it."""
     if isinstance(error, ImportError):
-        return _CANNOT_LOAD
+        return CANNOT_LOAD
     if "new thread" in str(error):
         return ("a thread cannot be started: memory ran out, or no more processes are allowed (ulimit -u); raise that "
                 "limit or free some memory")
     less = NEEDS_LESS.get(" ".join(words[:2]), NEEDS_LESS.get(words[0] if words else "", "a smaller input"))
     return f"out of memory; {less} needs less"
-
-
-def check_room_for_torch(command: str) -> None:
-    """Raise OutOfMemory where a command computes with torch and this process's address space is too small for it."""
-    with contextlib.suppress(ImportError):
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if command in WITH_TORCH and limit != resource.RLIM_INFINITY and limit < TORCH_BYTES:
-            raise OutOfMemory(_CANNOT_LOAD)
