@@ -8,6 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, OutputPath, force_option
+from gpt2cli.cli.output_checks import check_file_name
 
 if TYPE_CHECKING:
     from gpt2cli.cli.console import Console
@@ -33,8 +34,10 @@ def command(console: Console, model: str | None, kind: str, dtype: str, output: 
     """
     if output == "-":
         raise click.UsageError("a model can't be written to standard output; name a file or directory with -o")
-    from gpt2cli.interchange.export_model import ExportConfig, export_model
+    from gpt2cli.interchange.export_model import FILE_KINDS, ExportConfig, export_model
 
+    if kind in FILE_KINDS:
+        check_file_name(output)
     summary = export_model(ExportConfig(model, kind, output, dtype, force), console)
     names = f": {', '.join(summary.names)}" if summary.names else ""
     console.note(f"{summary.output}{names}: {summary.n_bytes:,} bytes")

@@ -27,12 +27,18 @@ def check_outputs(ctx: click.Context) -> None:
     for option, path in _paths(ctx, output=True):
         kind = option.type
         assert isinstance(kind, OutputPath)
-        if path.endswith(os.sep) and not kind.directory:
-            raise UsageFault(f"{path} is the name of a directory; name a file")
+        if not kind.directory:
+            check_file_name(path)
         if path != "-":
             _check_place(Path(path), kind, force)
         _refuse_input(option.opts[0], path, inputs, replaced=force and not kind.parents)
     _refuse_doubles([path for _, path in _paths(ctx, output=True)])
+
+
+def check_file_name(path: str) -> None:
+    """Raise UsageFault where a file is to be written under the name of a directory, with a slash at its end."""
+    if path.endswith(os.sep):
+        raise UsageFault(f"{path} is the name of a directory; name a file")
 
 
 def _paths(ctx: click.Context, *, output: bool) -> Iterator[tuple[click.Parameter, str]]:

@@ -8,6 +8,7 @@ import click
 
 from gpt2cli.cli.command import Gpt2Command
 from gpt2cli.cli.options import AnyPath, OutputPath, force_option, output_option
+from gpt2cli.cli.output_checks import check_file_name
 from gpt2cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def command(console: Console, vocab: str | None, kind: str | None, text: str | N
         raise UsageFault("--export, --text and --ids are different questions; ask one")
     if kind in DIRECTORIES and output == "-":
         raise UsageFault(f"--export {kind} makes a directory; name it with -o DIR")
+    if kind not in DIRECTORIES:
+        check_file_name(output)
     from gpt2cli.records.streams import open_output
     from gpt2cli.tokens.describe_vocabulary import tokens_of_ids, tokens_of_text, vocabulary_facts
     from gpt2cli.tokens.export_vocabulary import export_directory, vocabulary_file

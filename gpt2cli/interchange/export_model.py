@@ -34,7 +34,8 @@ DTYPES: dict[str, tuple[str, ...]] = {
     "llm.c": tuple(llmc_checkpoint.VERSIONS),
 }
 """Kind of export -> the types its weights can be written in."""
-_FILE_KINDS = ("gguf", "llm.c")
+FILE_KINDS = ("gguf", "llm.c")
+"""Kinds that are one file; the others are directories."""
 _DIRECTORY_FILES = {
     "ctranslate2": ctranslate2_directory.FILES,
     "onnx": (onnx_graph.MODEL, onnx_graph.WEIGHTS, CONFIG, *TOKENIZER_FILES),
@@ -83,7 +84,7 @@ def export_model(config: ExportConfig, reporter: Reporter) -> ExportSummary:
         raise UsageFault(f"{config.kind} takes {', '.join(DTYPES[config.kind])}, not {config.dtype}")
     output = Path(config.output)
     source = resolve_model(config.model, reporter.warn)
-    if config.kind in _FILE_KINDS:
+    if config.kind in FILE_KINDS:
         _check_new_file(output, config.force)
     else:
         check_new_directory(output, config.force, _DIRECTORY_FILES[config.kind].__contains__, "this export")
@@ -95,7 +96,7 @@ def export_model(config: ExportConfig, reporter: Reporter) -> ExportSummary:
     tensors = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     vocabulary = vocabulary_of_model(source.directory, shape.n_vocab, reporter)
     model = _Model(tensors, shape, vocabulary, source.run or "gpt2")
-    if config.kind in _FILE_KINDS:
+    if config.kind in FILE_KINDS:
         with atomic_file(output, force=config.force) as file:
             if config.kind == "llm.c":
                 write_llmc(file, tensors, shape, config.dtype)

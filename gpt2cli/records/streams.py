@@ -61,6 +61,10 @@ def _existing(path: str | os.PathLike[str]) -> io.FileIO:
         raise UsageFault(f"there is no {path}") from None
     except IsADirectoryError:
         raise UsageFault(f"{path} is a directory; name the files in it") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UsageFault(f"there is no {os.fspath(path)[:100]}...: the name is longer than any file's") from None
 
 
 @contextlib.contextmanager

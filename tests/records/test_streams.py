@@ -144,3 +144,8 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer() -> None:
     assert list(read_lines(io.BytesIO(b"abc\n"), "f", max_line=4)) == [b"abc"]
     with pytest.raises(BadInput, match="f line 2 is longer than 4 bytes"):
         list(read_lines(io.BytesIO(b"abc\nabcd\n"), "f", max_line=4))
+
+
+def test_a_name_too_long_for_any_file_is_no_file() -> None:
+    with pytest.raises(UsageFault, match=r"^there is no x{100}\.\.\.: the name is longer"), open_input("x" * 5000):
+        pass
