@@ -264,7 +264,7 @@ def _mapped_values(
     found = {}
     for key, column in mapping.items():
         if column not in row:
-            there = ", ".join(str(known) for known in list(row)[:12])
+            there = ", ".join(str(known)[:60] for known in list(row)[:12])
             raise UsageFault(f"{where} has no column {column!r}; it has {there}")
         if key != "run":
             found[key] = _number(row[column], column, where)
