@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from gpt2cli.cli import signals
 from gpt2cli.cli.console import Console, Follower, follows
+from gpt2cli.cli.options import Count
 from gpt2cli.cli.output_checks import check_outputs
 from gpt2cli.cli.surroundings import check_surroundings
 from gpt2cli.errors import UsageFault
@@ -123,13 +124,15 @@ def _as_typed(option: click.Option, value: Any, where: str, ctx: click.Context) 
         if not isinstance(value, list) or len(value) != option.nargs:
             raise click.UsageError(f"{where} takes an array of {option.nargs} values", ctx)
     elif not option.multiple:
-        return _word(value, where, ctx)
-    return [_word(each, where, ctx) for each in (value if isinstance(value, list) else [value])]
+        return _word(option, value, where, ctx)
+    return [_word(option, each, where, ctx) for each in (value if isinstance(value, list) else [value])]
 
 
-def _word(value: Any, where: str, ctx: click.Context) -> str:
+def _word(option: click.Option, value: Any, where: str, ctx: click.Context) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise click.UsageError(f"{where} is {_shown(value)}; it takes a string or a number", ctx)
+    if isinstance(value, float) and not isinstance(option.type, (Count, click.types.FloatParamType, click.IntRange)):
+        raise click.UsageError(f"{where} is a number, which is written in many ways; put it in quotes", ctx)
     try:
         word = str(value)
     except ValueError:  # Python writes no number of thousands of digits

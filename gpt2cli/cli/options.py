@@ -46,7 +46,7 @@ class Count(click.ParamType):
 class Amount(Count):
     """A whole number that a law speaks of and no machine has to hold: parameters, tokens or FLOP."""
 
-    def __init__(self, minimum: int = 0, maximum: int = 10**60) -> None:
+    def __init__(self, minimum: int = 0, maximum: int = 10**50) -> None:
         super().__init__(minimum, maximum)
 
 
@@ -104,6 +104,17 @@ class NewDirectory(OutputPath):
         if value == "-":
             self.fail("a directory can't be written to standard output; name one", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class FormFlag(click.Option):
+    """A flag that chooses one of several values: its variable turns it on or off, as that of any flag does."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the flag's value, or None where the variable is not set or says no; fail for another word."""
+        word = self.resolve_envvar_value(ctx)
+        if word is None:
+            return None
+        return self.flag_value if click.BOOL.convert(word, self, ctx) else None
 
 
 class Text(click.ParamType):

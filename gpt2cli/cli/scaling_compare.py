@@ -19,7 +19,7 @@ from gpt2cli.errors import UsageFault
 @law_options
 @click.option("--flops", type=Amount(1), metavar="C", help="Compare ways to spend C FLOP.")
 @click.option("--n", "sizes", type=Amount(1), multiple=True, metavar="N", help="With --flops: a size; repeatable.")
-@click.option("--tokens-per-parameter", "ratios", type=Real(0, 1e12, min_open=True), multiple=True, metavar="R",
+@click.option("--tokens-per-parameter", "ratios", type=Real(1e-12, 1e12), multiple=True, metavar="R",
               help="With --flops: D/N; repeatable.")
 @click.option("--reference", metavar="RUN", help="Compare the runs of FILE with this one, by its name's beginning.")
 @click.option("--shapes", is_flag=True, help="Compare runs of FILE of one size by their depth, width and heads.")

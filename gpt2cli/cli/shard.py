@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpt2cli.cli.command import Gpt2Command
-from gpt2cli.cli.options import AnyPath, Count, NewDirectory, Text, files_argument, force_option, output_option
+from gpt2cli.cli.options import (
+    AnyPath,
+    Count,
+    FormFlag,
+    NewDirectory,
+    Text,
+    files_argument,
+    force_option,
+    output_option,
+)
 from gpt2cli.cli.verbs import VerbCommand
 from gpt2cli.errors import UsageFault, counted
 
@@ -94,9 +103,10 @@ class DocumentRange(click.ParamType):
 
 def _show_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        click.option("--text", "form", flag_value="text",
+        click.option("--text", "form", flag_value="text", cls=FormFlag,
                      help="Decode: the bytes of the documents, <|endoftext|> between two."),
-        click.option("--json", "form", flag_value="json", help="Decode: gpt2.document/1 records, one a line."),
+        click.option("--json", "form", flag_value="json", cls=FormFlag,
+                     help="Decode: gpt2.document/1 records, one a line."),
         click.option("--split", type=click.Choice(["train", "val"]), help="Of a shard set, only this split."),
         output_option(),
         force_option(),

@@ -19,6 +19,8 @@ def narrowed(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.devic
     Raises UsageFault where a weight is too large for `dtype`.
     """
     mean_C = tensors["wte.weight"].float().mean(0)
+    if not bool(torch.isfinite(mean_C).all()):  # their sum is too large for fp32, not they
+        mean_C = tensors["wte.weight"].mean(0, dtype=torch.float64).float()
     placed = {}
     for name, tensor in tensors.items():
         tensor = tensor.to(device, torch.float32)

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from gpt2cli.model.device import auto_dtype, choose_device, choose_dtype, use_threads
 from gpt2cli.model.gpt2 import GPT2
+from gpt2cli.model.number_range import OutOfRange
 from gpt2cli.model.weights import load_model, read_config, weights_sha256
 from gpt2cli.records.checkpoint import ModelSource, resolve_model
 from gpt2cli.reporter import Reporter
@@ -89,7 +90,13 @@ def load_found(found: FoundModel, reporter: Reporter, role: str = "") -> OpenMod
         dtype, why = auto_dtype(device, choice.rows), ", by --dtype auto"
     else:
         dtype, why = choice.dtype, ""
-    loaded = load_model(directory, device=device, dtype=choose_dtype(dtype), prefer_integer=choice.dtype == "auto")
+    try:
+        loaded = load_model(directory, device=device, dtype=choose_dtype(dtype), prefer_integer=choice.dtype == "auto")
+    except OutOfRange:
+        if choice.dtype != "auto":
+            raise
+        why, dtype = f"{why}, too large for {dtype}", "fp32"
+        loaded = load_model(directory, device=device, dtype=choose_dtype(dtype), prefer_integer=True)
     if loaded.integer and loaded.quantisation is not None:
         dtype, why = loaded.quantisation.name, ", by --dtype auto"
     vocabulary = vocabulary_of_model(directory, loaded.shape.n_vocab, reporter)

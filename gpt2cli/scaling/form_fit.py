@@ -242,7 +242,8 @@ def _solve(basis: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.nda
     count = basis.shape[1]
     gram = np.broadcast_to(np.eye(3), (len(basis), 3, 3)).copy()
     right = np.zeros((len(basis), 3))
-    weighted = basis * weights[:, None]
-    gram[:, :count, :count] = weighted @ basis.transpose(0, 2, 1)
-    right[:, :count] = np.einsum("kcm,km->kc", weighted, target)
-    return nonnegative_solve(gram, right)
+    with np.errstate(over="ignore", invalid="ignore"):  # of cells that no finite value of the objective chooses
+        weighted = basis * weights[:, None]
+        gram[:, :count, :count] = weighted @ basis.transpose(0, 2, 1)
+        right[:, :count] = np.einsum("kcm,km->kc", weighted, target)
+        return nonnegative_solve(gram, right)

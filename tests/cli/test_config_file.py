@@ -81,6 +81,8 @@ def test_a_number_is_read_as_the_flag_reads_it(tmp_path: Path) -> None:
     ("[train]\nseed = 1e400", b"'inf' is not a valid whole number"),
     ("[train]\noutput = \"a\\u0000b\"", b"output has a character 0 in it"),
     ("[train]\nbatch-tokens = 1\nbatch_tokens = 2", b"[train] has 'batch-tokens' in two spellings"),
+    ("[train]\noutput = 2e3", b"output is a number, which is written in many ways; put it in quotes"),
+    ("[train]\nsize = nan", b"size is a number, which is written"),
     ("[train]\nlr = 0x" + "f" * 5000, b"lr is a number of too many digits"),
 ])
 def test_what_it_says(gpt2_here: Callable[..., Any], tmp_path: Path, table: str, said: bytes) -> None:

@@ -31,8 +31,8 @@ def test_a_count_fits_a_machine_and_an_amount_a_law() -> None:
     with pytest.raises(click.BadParameter, match=r"'9223372036854775808' is more than 9\.223e\+18"):
         Count().convert(str(2**63), None, None)
     assert Amount().convert("1e25", None, None) == 10**25
-    with pytest.raises(click.BadParameter, match=r"is more than 1e\+60"):
-        Amount().convert("1e61", None, None)
+    with pytest.raises(click.BadParameter, match=r"is more than 1e\+50"):
+        Amount().convert("1e51", None, None)
 
 
 @pytest.mark.parametrize("words", [

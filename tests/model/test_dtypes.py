@@ -129,6 +129,13 @@ def test_a_weight_that_fp16_cannot_hold_is_a_usage_fault(directory: Path) -> Non
         narrowed(tensors, torch.float16, torch.device("cpu"))
 
 
+def test_weights_whose_sum_alone_is_too_large_are_narrowed(directory: Path) -> None:
+    tensors = load_model(directory).model.state_dict()
+    tensors["wte.weight"].fill_(1e38)
+    placed, mean_C = narrowed(tensors, torch.bfloat16, torch.device("cpu"))
+    assert torch.allclose(mean_C, torch.full_like(mean_C, 1e38)) and bool(torch.isfinite(placed["wte.weight"]).all())
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 17])
 @pytest.mark.parametrize("dtype", list(DTYPES))
 def test_the_kernel_changes_with_the_rows_and_the_product_does_not(rows: int, dtype: str) -> None:

@@ -48,6 +48,22 @@ def test_the_dtype_that_ran_is_said_and_recorded(
     assert (b"by --dtype auto" in made.stderr) == ("--dtype" not in options)
 
 
+def test_auto_is_fp32_where_a_weight_is_too_large_for_fp16(
+    gpt2_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    model = lively_model(ModelShape(2, 2, 32, 64, 500), seed=5)
+    with torch.no_grad():
+        model.h[1].mlp.c_fc.weight[0, 0] = 7e4
+    large = save_model(tmp_path / "m", model, small_vocabulary())
+    how = ("sample", large, "--device", "cpu", "--prompt", "The king", "--max-tokens", 3, "--json")
+    made = gpt2_here(*how, check=True)
+    assert b"fp32 on cpu, by --dtype auto, too large for fp16\n" in made.stderr
+    assert {record["dtype"] for record in records(made.stdout)} == {"fp32"}
+    refused = gpt2_here(*how, "--dtype", "fp16")
+    assert refused.returncode == 2 and b"h.1.mlp.c_fc.weight holds 7e+04, too large for fp16" in refused.stderr
+
+
 @pytest.mark.parametrize(("device", "rows", "capability", "dtype"), [
     ("cpu", 1, "AVX512", "fp16"), ("cpu", 2, "AVX512", "fp32"), ("cpu", 1, "DEFAULT", "fp32"),
     ("cuda", 8, "AVX512", "fp16"), ("mps", 1, "DEFAULT", "fp32"),

@@ -208,3 +208,15 @@ def test_laws_of_repeated_data_are_found_in_their_lowest_minimum() -> None:
             identified += 1
             np.testing.assert_allclose(found.parameters, truth, rtol=1e-4, err_msg=str(seed))
     assert identified >= 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["kaplan-nd", "chinchilla", "skaling"])
+def test_runs_of_one_loss_and_runs_beyond_all_sizes_warn_of_nothing_of_numpys(name: str) -> None:
+    for exponent, losses in ((5, [3.0] * 25), (50, [2.0 + 0.018 * i for i in range(25)])):
+        n, d = (axis.ravel() for axis in np.meshgrid(10.0 ** np.arange(exponent, exponent + 5),
+                                                     10.0 ** np.arange(exponent + 2, exponent + 7)))
+        z = Variables(np.log(n), np.log(d), np.log(6 * n * d))
+        found = fit_form(FORMS[name], z, np.array(losses))
+        assert np.isfinite(found.parameters).all()
+        resample_form(FORMS[name], z, np.array(losses), np.ones((2, 25)), found.parameters)

@@ -211,3 +211,15 @@ def test_verbs_are_completed(gpt2_popen) -> None:
     environment = {"COMP_WORDS": "gpt2 shard e", "COMP_CWORD": "2", "_GPT2_COMPLETE": "bash_complete"}
     process = gpt2_popen(env=environment, stdout=subprocess.PIPE)
     assert b"plain,export\n" in process.communicate(timeout=60)[0]
+
+
+@pytest.mark.parametrize(("word", "form"), [("0", None), ("false", None), ("no", None), ("1", "text"), ("yes", "text")])
+def test_a_variable_turns_a_form_on_or_off(
+    gpt2_here, shard: Path, monkeypatch: pytest.MonkeyPatch, word: str, form: str | None  # noqa: F811
+) -> None:
+    plain = gpt2_here("shard", "head", "-n", 1, *([f"--{form}"] if form else []), shard, check=True).stdout
+    monkeypatch.setenv("GPT2_SHARD_TEXT", word)
+    assert gpt2_here("shard", "head", "-n", 1, shard, check=True).stdout == plain
+    monkeypatch.setenv("GPT2_SHARD_TEXT", "bogus")
+    refused = gpt2_here("shard", "head", "-n", 1, shard)
+    assert refused.returncode == 2 and b"'bogus' is not a valid boolean" in refused.stderr
