@@ -42,6 +42,9 @@ def test_every_read_may_fail(name: str, faults: Faults, inputs: Path, tmp_path: 
         said = [line for line in done["stderr"].splitlines() if any(words in line for words in WORDS)]
         if done["status"] == 65 and OF_SQLITE in done["stderr"]:
             continue
+        if done["status"] == 0 and "--work" in stage.arguments:  # a look that SQLite does without, as at the end
+            assert faults.run(stage, work)["status"] == 0
+            continue
         assert done["status"] == 74 and "Traceback" not in done["stderr"], (number, done["stderr"])
         assert len(said) == 1 and NAMED.match(said[0]), (number, done["stderr"])
         assert leftovers(work) == [], number
