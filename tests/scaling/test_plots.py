@@ -172,3 +172,12 @@ def test_numbers_that_no_run_has_are_refused_before_they_are_drawn(
     done = gpt2_here("plot", tmp_path / "m.jsonl", "--view", view, "-o", tmp_path / "m.svg")
     assert done.returncode == 65 and b"has a number above 1e+100 in" in done.stderr, done.stderr
     assert not (tmp_path / "m.svg").exists()
+
+
+def test_a_fit_at_the_ends_of_amounts_is_drawn(
+    gpt2_here: Callable[..., Any], ladder_metrics: Path, tmp_path: Path
+) -> None:
+    for flops in ("1", "1e50"):
+        gpt2_here("fit-scaling", ladder_metrics, "--bootstrap", 5, "--flops", flops, "-f", "-o", tmp_path / "f.jsonl",
+                  check=True)
+        gpt2_here("plot", tmp_path / "f.jsonl", "-f", "-o", tmp_path / "f.svg", check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from runs_here import records_of
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt2cli.errors import UsageFault
+from gpt2cli.errors import Gpt2Error, UsageFault
+from gpt2cli.model.weights import read_config
 from gpt2cli.records.provenance import file_sha256
 from gpt2cli.records.shard_set import load_shard_set
 from gpt2cli.sizes import SIZES
@@ -123,3 +125,13 @@ def test_a_published_size_keeps_its_name_and_learning_rate() -> None:
     assert (made.size, made.lr, made.n_ctx, made.init_from) == ("medium", 3e-4, 1024, "f" * 64)
     with pytest.raises(UsageFault, match="the options ask for 12"):
         resolve(TrainOptions(size="small"), n_vocab=50_257, train_tokens=10**8, native_bf16=False, initial=initial)
+
+
+def test_a_checkpoint_that_its_run_let_go_of_meanwhile_is_told_so(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    shape, _ = read_config(checkpoint)
+    begun = InitialWeights(checkpoint, shape, "0" * 64)
+    shutil.rmtree(checkpoint)
+    with pytest.raises(Gpt2Error, match=r"step-00000010 is gone: the run that it was of has let go of it since"):
+        begun.read(shape)
